@@ -1,0 +1,52 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SILICAST := $(BIN)/silicast
+
+.PHONY: demo test bench validate proof docs lint clean
+
+# The main job: DeepSeek-R1 on one vendor's chip beside another's.
+demo: $(VENV)/.demo
+	$(SILICAST) compare deepseek-ai/DeepSeek-R1 ascend-910c h100-sxm --packages 32 --claim 0.6
+
+test: $(VENV)/.test
+	$(BIN)/ruff check src tests benchmarks scripts docs
+	$(BIN)/ruff format --check src tests benchmarks scripts docs
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+bench: $(VENV)/.demo
+	$(BIN)/python benchmarks/run.py
+
+validate: $(VENV)/.demo
+	$(SILICAST) validate
+
+proof: $(VENV)/.proof
+	$(BIN)/python scripts/prove_models.py
+
+docs: $(VENV)/.docs
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install -q -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install -q -e '.[test]'
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.proof: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install -q -e '.[test,proof]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install -q -e '.[docs]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis

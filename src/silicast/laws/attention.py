@@ -1,0 +1,56 @@
+"""Softmax attention, its third roof, and linear recurrences."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from silicast.laws.timing import Timing, Value, overlapped, overlapped3
+
+
+@dataclass(slots=True)
+class Scores:
+    """The work of one attention call: score FLOPs, query-key pairs times heads, the largest tile, bytes moved."""
+
+    flops: Value
+    scores: Value
+    longest: Value
+    moved: Value
+
+
+@dataclass(slots=True)
+class AttentionEngine:
+    """Sustained matrix FLOP/s, vector FLOP/s over operations per score, cores, sustained bytes per second."""
+
+    matrix: Value
+    scores: Value
+    cores: Value
+    bandwidth: Value
+
+
+def attention_time(work: Scores, engine: AttentionEngine, launch: Value) -> Timing:
+    """Attention: two products per score, a softmax on the vector units, the cache read once.
+
+    t = launch + (t_c^3 + t_v^3 + t_m^3)^(1/3), t_c = max(F / (e P), cores F_longest / (e P)),
+    t_v = scores s / V, t_m = bytes / (e_m W).
+
+    F = 2 pairs heads (d_qk + d_v) counts causal pairs once. F_longest is the work of the longest tile of queries of
+    one head, which runs on one core: a makespan is at least the mean load and at least the longest job (Graham 1966).
+    s vector operations per score at V FLOP/s are the third roof (FlashAttention-3, arXiv:2407.08608, section 3.2).
+    """
+    matrix = np.maximum(work.flops, work.longest * engine.cores) / engine.matrix
+    vector = work.scores / engine.scores
+    memory = work.moved / engine.bandwidth
+    busy = (work.flops > 0) * 1.0
+    total = busy * (launch + overlapped3(matrix, vector, memory))
+    return Timing(total, matrix, vector, memory, 0.0, busy * launch)
+
+
+def scan_time(flops: Value, moved: Value, matrix: Value, bandwidth: Value, launch: Value) -> Timing:
+    """Linear recurrence in chunks: state updates as small products, state read and written once per step.
+
+    t = launch + ((F / (e P))^3 + (bytes / (e_m W))^3)^(1/3). Reference: gated delta networks (arXiv:2412.06464),
+    state-space duality (arXiv:2405.21060).
+    """
+    compute, memory = flops / matrix, moved / bandwidth
+    busy = (flops > 0) * 1.0
+    return Timing(busy * (launch + overlapped(compute, memory)), compute, 0.0, memory, 0.0, busy * launch)

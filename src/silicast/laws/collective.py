@@ -1,0 +1,111 @@
+"""Exchanges between devices over nested domains (alpha-beta model, hierarchical).
+
+A group of g ranks, `stride` apart, has g_1 members inside one inner domain of n_1 devices and g / g_1 such parts.
+Bandwidths are per device and direction.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from silicast.laws.timing import Timing, Value
+
+
+@dataclass(slots=True)
+class Fabric:
+    """Two nested domains as collectives see them. Sizes in devices, bandwidths in B/s (sustained), latencies in s.
+
+    `mesh` is 1 where the inner domain is a full mesh: a group of g of its n devices gets (g-1)/(n-1) of the bandwidth.
+    `reduces` is 1 where its switches add up (in-network reduction).
+    """
+
+    inner_size: Value
+    inner_bandwidth: Value
+    inner_latency: Value
+    outer_bandwidth: Value
+    outer_latency: Value
+    mesh: float
+    reduces: float
+
+
+@dataclass(slots=True)
+class Group:
+    """Members inside one inner domain, number of such parts, and the bandwidth a member gets inside."""
+
+    inside: Value
+    parts: Value
+    bandwidth: Value
+
+
+def divide(group: Value, stride: Value, fabric: Fabric) -> Group:
+    """How a group lies in the domains: inside = clip(n_1 / stride, 1, g), parts = g / inside."""
+    inside = np.clip(np.floor(fabric.inner_size / stride), 1, group)
+    share = (inside - 1) / np.maximum(fabric.inner_size - 1, 1) if fabric.mesh else 1.0
+    bandwidth = fabric.inner_bandwidth * np.where(inside > 1, share, 1.0)
+    return Group(inside, np.ceil(group / inside), bandwidth)
+
+
+def all_reduce_time(moved: Value, group: Group, fabric: Fabric) -> Timing:
+    """All-reduce of `moved` bytes per rank: reduce-scatter and all-gather inside, all-reduce of the shards outside.
+
+    inside: min(2 V (g-1)/g, V (g-1), [V with in-network reduction]) / B_1 (two-shot, one-shot, in-switch);
+    outside: 2 (V / g_1)(p-1)/p / B_2. Latency: one exchange inside, two outside.
+    Reference: Thakur, Rabenseifner, Gropp 2005.
+    """
+    ring = 2 * (group.inside - 1) / group.inside
+    one_shot = group.inside - 1
+    share = np.minimum(ring, one_shot)
+    if fabric.reduces:
+        share = np.minimum(share, np.where(group.inside > 1, 1.0, 0.0))
+    inner = moved * share / group.bandwidth
+    outer = 2 * moved / group.inside * (group.parts - 1) / group.parts / fabric.outer_bandwidth
+    return _timed(inner + outer, group, fabric, 1.0, 2.0, moved)
+
+
+def all_gather_time(moved: Value, group: Group, fabric: Fabric) -> Timing:
+    """All-gather to (or reduce-scatter from) `moved` bytes: shards across first, then inside.
+
+    t = alpha + (V / g_1)(p-1)/p / B_2 + V (g_1-1)/g_1 / B_1. Reference: Thakur et al. 2005.
+    """
+    outer = moved / group.inside * (group.parts - 1) / group.parts / fabric.outer_bandwidth
+    inner = moved * (group.inside - 1) / group.inside / group.bandwidth
+    return _timed(inner + outer, group, fabric, 1.0, 1.0, moved)
+
+
+def all_to_all_time(moved: Value, fan: Value, relayed: Value, group: Group, fabric: Fabric, fixed: Value) -> Timing:
+    """Expert dispatch or combine: each rank owns `moved` bytes of tokens and sends `fan` copies to random ranks.
+
+    inside:  fan V (g_1 - 1)/g / B_1, plus what is relayed; outside: copies V / B_2 with copies = fan (p-1)/p where
+    every copy travels alone, or the expected other parts hit, (p-1)(1 - (1 - 1/p)^fan), where one copy per part
+    crosses and is passed on inside. Both links work side by side: the slower decides.
+    Reference: DeepSeek-V3 (arXiv:2412.19437, section 3.2.2), DeepEP.
+    """
+    ranks = group.inside * group.parts
+    parts = group.parts
+    hit_parts = (parts - 1) * -np.expm1(fan * np.log1p(-1 / np.maximum(parts, 1 + np.finfo(float).eps)))
+    direct = fan * (parts - 1) / parts
+    copies = np.where(relayed > 0, np.minimum(hit_parts, direct), direct)
+    within = fan * (group.inside - 1) / ranks
+    passed_on = np.where(relayed > 0, fan * (parts - 1) / parts * (group.inside - 1) / group.inside, 0.0)
+    inner = moved * (within + passed_on) / group.bandwidth
+    outer = moved * copies / fabric.outer_bandwidth
+    timing = _timed(np.maximum(inner, outer), group, fabric, 1.0, 1.0, moved)
+    busy = ((moved > 0) & (ranks > 1)) * 1.0
+    return Timing(timing.total + busy * fixed, 0.0, 0.0, 0.0, timing.link, timing.fixed + busy * fixed)
+
+
+def send_time(moved: Value, inside: Value, fabric: Fabric) -> Timing:
+    """Point to point: t = alpha + V / B on the inner link where `inside` is true, else on the outer one."""
+    latency = np.where(inside, fabric.inner_latency, fabric.outer_latency)
+    link = moved / np.where(inside, fabric.inner_bandwidth, fabric.outer_bandwidth)
+    busy = (moved > 0) * 1.0
+    return Timing(busy * (latency + link), 0.0, 0.0, 0.0, link, busy * latency)
+
+
+def _timed(
+    link: Value, group: Group, fabric: Fabric, inner_exchanges: float, outer_exchanges: float, moved: Value
+) -> Timing:
+    inner = np.where(group.inside > 1, inner_exchanges * fabric.inner_latency, 0.0)
+    outer = np.where(group.parts > 1, outer_exchanges * fabric.outer_latency, 0.0)
+    fixed = (moved > 0) * (inner + outer)
+    return Timing(fixed + link, 0.0, 0.0, 0.0, link, fixed)

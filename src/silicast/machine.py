@@ -1,0 +1,225 @@
+"""A chip in its system under a stack, as numbers the laws can use: points, or draws on a trailing axis.
+
+Here sources, ranges and tiers become floats. Nothing below this file knows where a number came from; `used`
+remembers it for the bibliography and the tier.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from silicast.coefficients import Coefficients
+from silicast.dtypes import BYTES, matrix_mode
+from silicast.errors import LayoutError, PrecisionError
+from silicast.estimate import Sampler, Tier, worst
+from silicast.hardware import Chip, Number, Source, System
+from silicast.laws.collective import Fabric
+from silicast.model.architecture import Model
+from silicast.model.ops import Scope
+from silicast.scenario import Precision
+from silicast.stack import Cast, Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one scope is stored and multiplied: bytes per weight, matrix mode, bytes per activation."""
+
+    stored: str
+    mode: str
+
+    @property
+    def weight_bytes(self) -> float:
+        return BYTES[self.stored]
+
+    @property
+    def activation_bytes(self) -> float:
+        return BYTES[self.mode]
+
+    @property
+    def casts_activations(self) -> bool:
+        """Whether activations are quantised before the product."""
+        return self.mode != "bf16"
+
+
+class Machine:
+    """Numbers of one chip, one system and one stack."""
+
+    def __init__(
+        self, chip: Chip, system: System, stack: Stack, coefficients: Coefficients, sampler: Sampler | None = None
+    ) -> None:
+        self.chip = chip
+        self.system = system
+        self.stack = stack
+        self.sampler = sampler or Sampler()
+        self._coefficients = coefficients
+        self._cache: dict[str, Any] = {}
+        self.used: dict[str, tuple[Number, Tier]] = {}
+
+    def resampled(self, sampler: Sampler) -> "Machine":
+        """The same machine under another sampler."""
+        return Machine(self.chip, self.system, self.stack, self._coefficients, sampler)
+
+    @property
+    def draws(self) -> int:
+        """Draws per number; 0 = points."""
+        return self.sampler.draws
+
+    def coefficient(self, law: str, name: str, mode: str = "") -> Any:
+        """A coefficient as a float or as draws."""
+        cached = self._cache.get(key := f"{law}/{mode}/{name}")
+        if cached is None:
+            found = self._coefficients.get(law, name, mode)
+            self.used[f"{law}.{name}"] = (found.number, found.tier)
+            cached = self._cache[key] = self.sampler.number(found.key, found.number)
+        return cached
+
+    def field(self, name: str, number: Number | None) -> Any:
+        """A number of the chip or the system as a float or as draws."""
+        if number is None:
+            raise LayoutError(f"{self.chip.id} in {self.system.id} has no {name}, which this forecast needs.")
+        cached = self._cache.get(name)
+        if cached is None:
+            self.used[name] = (number, "datasheet")
+            cached = self._cache[name] = self.sampler.number(f"{self.chip.id}/{name}", number)
+        return cached
+
+    @cached_property
+    def modes(self) -> Mapping[str, str]:
+        """Matrix mode -> the dtype key of the chip file that has its peak."""
+        return {matrix_mode(dtype): dtype for dtype in self.chip.compute.matrix}
+
+    def peak(self, mode: str) -> Any:
+        """Dense matrix peak, FLOP/s."""
+        key = self.modes[mode]
+        return self.field(f"compute.matrix.{key}", self.chip.compute.matrix[key])
+
+    def sustained(self, mode: str) -> Any:
+        """The best measured GEMM rate over the peak: of this mode, else of the others, else of the class."""
+        measured = self.chip.compute.measured_gemm
+        for key in (self.modes[mode], *measured):
+            if key in measured and key in self.chip.compute.matrix:
+                rate = self.field(f"compute.measured_gemm.{key}", measured[key])
+                return np.minimum(rate / self.field(f"compute.matrix.{key}", self.chip.compute.matrix[key]), 1.0)
+        return 1.0
+
+    @property
+    def bandwidth(self) -> Any:
+        """Main memory, B/s."""
+        return self.field("memory.hbm.bandwidth", self.chip.hbm.bandwidth)
+
+    @property
+    def capacity(self) -> Any:
+        """Main memory, bytes."""
+        return self.field("memory.hbm.capacity", self.chip.hbm.usable or self.chip.hbm.capacity)
+
+    @property
+    def cores(self) -> Any:
+        """Matrix cores."""
+        return np.round(self.field("compute.cores", self.chip.compute.cores))
+
+    @property
+    def vector_rate(self) -> Any:
+        """Vector units, FLOP/s, FP32 where the chip states it."""
+        vector = self.chip.compute.vector
+        key = "fp32" if "fp32" in vector else next(iter(vector), "fp32")
+        return self.field(f"compute.vector.{key}", vector.get(key))
+
+    @cached_property
+    def fabric(self) -> Fabric:
+        """The two innermost domains that collectives cross."""
+        inner, outer = self.system.domains[0], self.system.domains[min(1, len(self.system.domains) - 1)]
+        size = inner.size or self.system.max_devices or 1 << 20
+        return Fabric(
+            inner_size=float(size),
+            inner_bandwidth=self._bandwidth(0),
+            inner_latency=self._latency(0),
+            outer_bandwidth=self._bandwidth(self.system.domains.index(outer)),
+            outer_latency=self._latency(self.system.domains.index(outer)),
+            mesh=float(inner.topology == "mesh"),
+            reduces=float(inner.in_network_reduction),
+        )
+
+    def _bandwidth(self, index: int) -> Any:
+        domain = self.system.domains[index]
+        link = self.chip.links.get(domain.link)
+        number = domain.bandwidth or (link.bandwidth if link else None)
+        peak = self.field(f"links.{domain.link}.bandwidth", number)
+        shared = 1.0
+        if domain.oversubscription:
+            shared = self.field(f"{domain.name}.oversubscription", domain.oversubscription)
+        elif domain.kind == "rdma":
+            shared = self.coefficient("collective", "oversubscription_rdma")
+        return peak * self.coefficient("collective", "bandwidth_efficiency") / shared
+
+    def _latency(self, index: int) -> Any:
+        domain = self.system.domains[index]
+        return self.coefficient("collective", f"latency_{domain.kind}")
+
+    def check_devices(self, devices: Any) -> None:
+        """Raises LayoutError when the system has fewer devices than the deployment wants."""
+        most = self.system.max_devices
+        if most is not None and np.any(np.asarray(devices) > most):
+            raise LayoutError(
+                f"{np.max(devices):g} devices exceed the {most} devices of {self.system.id}. "
+                "Use fewer, or another system: silicast systems"
+            )
+
+    def formats(self, model: Model, precision: Precision) -> tuple[dict[Scope, Format], tuple[str, ...]]:
+        """How each scope of the model is stored and multiplied, and a warning for each fallback.
+
+        Raises PrecisionError where not even BF16 products exist.
+        """
+        quantised = model.quantised_scopes(precision.weights)
+        plain, warnings = self._format("bf16", "bf16"), []
+        special = self._format(precision.weights, precision.activations)
+        if special.mode != matrix_mode(precision.activations) or special.stored != precision.weights:
+            warnings.append(
+                f"{precision.weights}/{precision.activations} on {self.chip.id}: runs as {special.stored} weights "
+                f"with {special.mode} products ({self.stack.id})."
+            )
+        scopes: tuple[Scope, ...] = (
+            "attention", "indexer", "ffn", "experts", "shared", "router", "head", "embedding",
+        )  # fmt: skip
+        table = {scope: special if scope in quantised else plain for scope in scopes}
+        return table, tuple(warnings)
+
+    def native_precision(self, model: Model, kv_cache: str | None = None) -> Precision:
+        """The checkpoint's own precision, cast as the stack casts it on this chip."""
+        wanted = model.default_precision()
+        special = self._format(wanted.weights, wanted.activations)
+        return Precision(
+            special.stored,
+            special.mode if special.mode != matrix_mode(wanted.activations) else wanted.activations,
+            kv_cache or self.stack.kv_cache or "bf16",
+        )
+
+    def _format(self, weights: str, activations: str) -> Format:
+        mode = matrix_mode(activations)
+        if mode in self.modes:
+            return Format(weights, mode)
+        cast = self._cast(weights, mode)
+        if cast is not None and matrix_mode(cast.math) in self.modes:
+            return Format(cast.stored, matrix_mode(cast.math))
+        if "bf16" in self.modes:
+            return Format(weights, "bf16")
+        raise PrecisionError(
+            f"{self.chip.id} cannot multiply {weights} x {activations}: its matrix modes are "
+            f"{', '.join(self.modes)} and stack {self.stack.id} has no cast."
+        )
+
+    def _cast(self, weights: str, lacks: str) -> Cast | None:
+        for cast in self.stack.casts:
+            if cast.weights == weights and matrix_mode(cast.lacks) == lacks:
+                return cast
+        return None
+
+    def tier(self) -> Tier:
+        """The worst tier of the coefficients used so far."""
+        return worst(tier for _, tier in self.used.values())
+
+    def citations(self) -> tuple[Source, ...]:
+        """Where the numbers used so far came from."""
+        return tuple({number.source: None for number, _ in self.used.values()})

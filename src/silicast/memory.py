@@ -1,0 +1,111 @@
+"""What one device must hold, how many sequences that leaves room for, and what to change when it does not fit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.machine import Format, Machine
+from silicast.model.architecture import Model
+from silicast.model.ops import Scope
+from silicast.scenario import Layout, Size
+
+Array = NDArray[Any]
+
+GIB = float(1 << 30)
+#: hidden-sized copies that live between operators: input, residual, Q, K, V, attention output, FFN input and output
+LIVE_COPIES = 8
+#: 16-bit activations; FP32 logits, scores and recurrent states
+ACTIVATION_BYTES, STATE_BYTES, LOGIT_BYTES = 2.0, 4.0, 4.0
+#: send and receive side of the dispatch and of the combine
+EXCHANGE_BUFFERS = 4
+
+
+@dataclass(slots=True)
+class Memory:
+    """Bytes of one device, each of shape `(config,)`. `sequence` is what one sequence keeps in the cache.
+
+    `sequences` is the largest number of sequences per attention rank; below 1 it does not fit.
+    """
+
+    capacity: Array
+    usable: Array
+    weights: Array
+    activations: Array
+    buffers: Array
+    runtime: Array
+    sequence: Array
+
+    @property
+    def free(self) -> Array:
+        """Bytes left for the KV cache (negative = the shortfall)."""
+        return self.usable - self.weights - self.activations - self.buffers - self.runtime
+
+    @property
+    def sequences(self) -> Array:
+        """Sequences per attention rank that the cache holds."""
+        return np.maximum(np.floor(self.free / self.sequence), 0)
+
+
+def memory(
+    model: Model, layout: Layout, formats: dict[Scope, Format], context: Size, machine: Machine, options: "CacheOptions"
+) -> Memory:
+    """Memory of one device at `context` tokens per sequence. All layouts at once.
+
+    usable = capacity x share of the stack; weights by scope in their stored format; cache in whole blocks;
+    activations of one chunk: tokens x (8 hidden + the widest inner layer) x 2 B + FP32 logits; exchange buffers of
+    expert parallelism: tokens x top-k x hidden, sent and received.
+    """
+    stack = machine.stack
+    held = model.weights(layout, stack, options.drafts)
+    weights = sum(np.asarray(number) * formats[scope].weight_bytes for scope, number in held.items())
+    blocks = np.ceil(np.asarray(context, dtype=float) / options.block_tokens) * options.block_tokens
+    sequence = model.cache_values(layout, blocks, options.drafts) * options.kv_bytes
+    sequence = sequence + model.state_values(layout) * STATE_BYTES
+    shape = np.broadcast_shapes(np.shape(layout.devices), np.shape(context))
+    return Memory(
+        capacity=_full(_middle(machine.capacity), shape),
+        usable=_full(_middle(machine.capacity) * _middle(machine.field("memory_share", stack.memory_share)), shape),
+        weights=_full(weights, shape),
+        activations=_full(_activations(model, layout, options.chunk_tokens), shape),
+        buffers=_full(_buffers(model, layout, options.chunk_tokens), shape),
+        runtime=_full(_middle(machine.coefficient("memory", "runtime")), shape),
+        sequence=_full(sequence, shape),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """Bytes per cached value, tokens per block of the paged cache, chunk budget, and whether draft layers run."""
+
+    kv_bytes: float
+    block_tokens: int = 16
+    chunk_tokens: int = 8192
+    drafts: bool = False
+
+
+def _activations(model: Model, layout: Layout, tokens: int) -> Size:
+    widest = max((units for block, _ in model.blocks for units in block.head_units()), default=model.hidden)
+    copies = LIVE_COPIES * model.hidden + widest / np.asarray(layout.tp)
+    logits = model.vocabulary / np.asarray(layout.tp) * LOGIT_BYTES
+    found: Size = tokens * copies * ACTIVATION_BYTES + np.minimum(tokens, 1024) * logits
+    return found
+
+
+def _buffers(model: Model, layout: Layout, tokens: int) -> Size:
+    topk = max((getattr(block, "topk", None) or 0 for block, _ in model.blocks), default=0)
+    owned = tokens / np.asarray(layout.tp) * model.hidden * ACTIVATION_BYTES
+    travels = (np.asarray(layout.ep) > 1) & (np.asarray(layout.attention_dp) > 1)
+    # a rank receives what others send: at most the tokens of one chunk, top-k copies of it spread over the group
+    found: Size = travels * EXCHANGE_BUFFERS * owned * np.minimum(topk, np.asarray(layout.ep))
+    return found
+
+
+def _middle(value: Any) -> float:
+    """Memory fit is decided on the middle value: a layout either starts or it does not."""
+    return float(np.median(value))
+
+
+def _full(value: Any, shape: tuple[int, ...]) -> Array:
+    return np.array(np.broadcast_to(np.asarray(value, dtype=float), shape))

@@ -1,0 +1,178 @@
+"""Mixture of experts: router, routed and shared experts, and the exchange of tokens."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from silicast.model.blocks.feed_forward import FeedForward
+from silicast.model.blocks.linear import ACTIVATION_OPERATIONS, Linear, cut_ranks, norms
+from silicast.model.blocks.protocol import Stateless
+from silicast.model.blocks.shard import Shard, present
+from silicast.model.ops import Collective, Gemm, GroupedGemm, Op, Scope, Size, Vector
+from silicast.scenario import Layout
+from silicast.stack import Stack
+
+#: vector operations of the router per expert and token: score, bias, and a partial sort
+ROUTER_OPERATIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureOfExperts(Stateless):
+    """Routed experts (arXiv:1701.06538) with optional shared experts: one dense network of their joint width.
+
+    With one attention group its tokens are on every rank: partial sums are all-reduced. With attention data
+    parallelism tokens travel to the experts and back: all-to-all (each rank sends the tokens it owns), or an
+    all-gather and a reduce-scatter over all ranks.
+
+    shared_gate        a gate of one column weighs the shared experts
+    latent             width to which tokens are projected before, and from which after, the routed experts
+    zero_experts       further choices of the router that compute nothing (LongCat-Flash, arXiv:2509.01322)
+    router_parameters  beyond its matrix: biases, scales
+    """
+
+    hidden: int
+    intermediate: int
+    routed: int
+    topk: int
+    shared_intermediate: int = 0
+    shared_gate: bool = False
+    gated: bool = True
+    expert_bias: bool = False
+    latent: int | None = None
+    zero_experts: int = 0
+    router_parameters: int = 0
+    norm_parameters: int = 0
+    norms: int = 1
+    name: str = "experts"
+
+    @property
+    def width(self) -> int:
+        """Values of a token as the routed experts see it."""
+        return self.latent or self.hidden
+
+    @property
+    def choices(self) -> int:
+        """Columns of the router."""
+        return self.routed + self.zero_experts
+
+    @property
+    def computing(self) -> int:
+        """Routed experts that a token is multiplied with: all its choices, less the mean share of zero experts."""
+        return max(1, round(self.topk * self.routed / self.choices))
+
+    def _columns(self) -> int:
+        return self.intermediate * (2 if self.gated else 1)
+
+    def expert_parameters(self) -> int:
+        """Parameters of one routed expert."""
+        bias = self._columns() + self.width if self.expert_bias else 0
+        return self.width * (self._columns() + self.intermediate) + bias
+
+    def _shared(self) -> FeedForward | None:
+        if not self.shared_intermediate:
+            return None
+        return FeedForward(self.hidden, self.shared_intermediate, self.gated, norms=0, scope="shared")
+
+    def _projections(self) -> tuple[Linear, ...]:
+        """To and from the latent, whole on every rank."""
+        if not self.latent:
+            return ()
+        return (
+            Linear("to_latent", "shared", self.hidden, self.latent, "whole"),
+            Linear("from_latent", "shared", self.latent, self.hidden, "whole"),
+        )
+
+    def parameters(self) -> dict[Scope, int]:
+        shared = self._shared()
+        projections = sum(linear.parameters for linear in self._projections())
+        gate = self.hidden if self.shared_gate else 0
+        return {
+            "experts": self.routed * self.expert_parameters(),
+            "shared": (shared.parameters()["shared"] if shared else 0) + projections,
+            "router": self.choices * self.hidden + self.router_parameters + gate + self.norm_parameters,
+        }
+
+    def weights(self, layout: Layout, stack: Stack) -> dict[Scope, Size]:
+        own, shared = self.parameters(), self._shared()
+        cut = shared.held(cut_ranks(stack.shared_cut, layout.tp))["shared"] if shared else 0
+        return {
+            "experts": np.ceil(self.routed / layout.ep) * self.expert_parameters() / layout.expert_tp,
+            "shared": cut + sum(linear.parameters for linear in self._projections()),
+            "router": own["router"],
+        }
+
+    def head_units(self) -> tuple[int, ...]:
+        return (self.shared_intermediate,) if self.shared_intermediate else ()
+
+    def experts(self) -> int:
+        return self.routed
+
+    def ops(self, shard: Shard) -> list[Op]:
+        shared, rows = self._shared(), shard.rows
+        return [
+            *norms("experts", rows, self.hidden, self.norms),
+            *self._router(rows),
+            *(shared.products("experts", shard, shard.stack.shared_cut) if shared else []),
+            *(linear.gemm("experts", rows, shard.tp) for linear in self._projections()),
+            *self._experts(shard),
+            *self._exchange(shard),
+        ]
+
+    def _router(self, rows: Size) -> list[Op]:
+        logits = rows * self.choices
+        return [
+            Gemm("router", "experts", "router", rows, self.choices, self.hidden),
+            Vector("topk", "experts", logits, rows * (2 * self.topk), ROUTER_OPERATIONS * logits),
+        ]
+
+    def _experts(self, shard: Shard) -> list[Op]:
+        layout = shard.layout
+        tokens = shard.load.tokens * layout.attention_dp
+        n, inner = self._columns() / layout.expert_tp, self.intermediate / layout.expert_tp
+        routed = (tokens, self.computing, self.routed, layout.ep)
+        rows = tokens * self.computing / layout.ep
+        values, mixed = rows * self.width, rows * inner
+        read = 2 * mixed if self.gated else mixed
+        return [
+            Vector("permute", "experts", values, values, values),
+            GroupedGemm("experts_up", "experts", "experts", *routed, n, self.width),
+            Vector("expert_activation", "experts", read, mixed, ACTIVATION_OPERATIONS * mixed),
+            GroupedGemm("experts_down", "experts", "experts", *routed, self.width, inner),
+            Vector("unpermute", "experts", values, values / self.computing, values),
+        ]
+
+    def _exchange(self, shard: Shard) -> list[Op]:
+        """Partial sums within one attention group; between groups tokens travel to the experts and back."""
+        summed = shard.rows * self.hidden
+        if not shard.spreads:
+            return [Collective("experts_all_reduce", "exchange", "all_reduce", summed, shard.tp, 1, count=shard.parallel)]
+        travels = present(shard.layout.attention_dp * shard.layout.cp > 1)
+        regather = travels * shard.parallel
+        ops: list[Op] = [
+            Collective(
+                "experts_all_reduce", "exchange", "all_reduce", summed, shard.tp, 1, count=shard.parallel - regather
+            ),
+            Collective("experts_regather", "exchange", "all_gather", summed, shard.tp, 1, count=regather),
+        ]
+        if self.shared_intermediate and shard.stack.shared_cut == "tensor":
+            ops.append(Collective("shared_scatter", "exchange", "reduce_scatter", summed, shard.tp, 1, count=regather))
+        return ops + self._journeys(shard, travels)
+
+    def _journeys(self, shard: Shard, travels: Size) -> list[Op]:
+        """Dispatch and combine where the stack has an all-to-all and ep > 1, else gather and scatter of all tokens."""
+        layout, ranks = shard.layout, shard.layout.stage_devices
+        owned = shard.owned * self.width
+        gather, ops = travels, list[Op]()
+        if shard.stack.exchange == "all_to_all":
+            count, stride, fan = travels * present(layout.ep > 1), layout.expert_tp, self.computing
+            gather = travels - count
+            ops += [
+                Collective("dispatch", "exchange", "all_to_all", owned, layout.ep, stride, fan, True, shard.prefills, count),
+                Collective("combine", "exchange", "all_to_all", owned, layout.ep, stride, fan, False, shard.prefills, count),
+            ]
+        values = owned * ranks
+        return [
+            *ops,
+            Collective("token_gather", "exchange", "all_gather", values, ranks, 1, count=gather),
+            Collective("token_scatter", "exchange", "reduce_scatter", values, ranks, 1, count=gather),
+        ]

@@ -1,0 +1,77 @@
+"""The dense feed-forward network."""
+
+from dataclasses import dataclass
+
+from silicast.model.blocks.linear import ACTIVATION_OPERATIONS, Linear, cut_ranks, held_weights, norms
+from silicast.model.blocks.protocol import Stateless
+from silicast.model.blocks.shard import Shard
+from silicast.model.ops import Collective, Op, Part, Pattern, Scope, Size, Vector
+from silicast.scenario import Layout
+from silicast.stack import Cut, Stack
+
+
+@dataclass(frozen=True, slots=True)
+class FeedForward(Stateless):
+    """The dense feed-forward network, gated (three matrices, arXiv:2002.05202) or not (two).
+
+    `parallel`: it runs beside attention, and its partial sums join the all-reduce of attention (Falcon).
+    """
+
+    hidden: int
+    intermediate: int
+    gated: bool = True
+    bias: bool = False
+    norm_parameters: int = 0
+    norms: int = 1
+    parallel: bool = False
+    scope: Scope = "ffn"
+    name: str = "ffn"
+
+    def linears(self) -> tuple[Linear, Linear]:
+        """Up (with the gate) and down."""
+        width = self.intermediate * (2 if self.gated else 1)
+        return (
+            Linear("up", self.scope, self.hidden, width, "columns", width if self.bias else 0),
+            Linear("down", self.scope, self.intermediate, self.hidden, "rows", self.hidden if self.bias else 0),
+        )
+
+    def parameters(self) -> dict[Scope, int]:
+        return {self.scope: sum(linear.parameters for linear in self.linears()) + self.norm_parameters}
+
+    def weights(self, layout: Layout, stack: Stack) -> dict[Scope, Size]:
+        return self.held(cut_ranks(stack.dense_cut, layout.tp))
+
+    def held(self, ranks: Size) -> dict[Scope, Size]:
+        """Parameters held by one of `ranks` ranks."""
+        return {self.scope: held_weights(self.linears(), self.parameters()[self.scope], ranks)}
+
+    def head_units(self) -> tuple[int, ...]:
+        return (self.intermediate,)
+
+    def ops(self, shard: Shard) -> list[Op]:
+        return [
+            *norms("ffn", shard.rows, self.hidden, self.norms),
+            *self.products("ffn", shard, shard.stack.dense_cut),
+            *self._exchange(shard),
+        ]
+
+    def _exchange(self, shard: Shard) -> list[Op]:
+        """Partial sums are all-reduced; the results of a network that every rank holds whole are gathered."""
+        if self.parallel:
+            return []
+        pattern: Pattern = "all_reduce" if shard.stack.dense_cut == "tensor" else "all_gather"
+        values = shard.rows * self.hidden
+        return [Collective(f"ffn_{pattern}", "ffn", pattern, values, shard.tp, 1, count=shard.parallel)]
+
+    def products(self, part: Part, shard: Shard, cut: Cut) -> list[Op]:
+        """Up, activation, down. A network that every rank holds whole takes the tokens that this rank owns."""
+        tp = cut_ranks(cut, shard.tp)
+        rows = shard.rows if cut == "tensor" else shard.rows / shard.tp
+        up, down = self.linears()
+        inner = rows * self.intermediate / tp
+        read = 2 * inner if self.gated else inner
+        return [
+            up.gemm(part, rows, tp),
+            Vector("activation", part, read, inner, ACTIVATION_OPERATIONS * inner),
+            down.gemm(part, rows, tp),
+        ]

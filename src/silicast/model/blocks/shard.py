@@ -1,0 +1,66 @@
+"""What one device sees of a step, computed once and shared by all blocks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from silicast.model.ops import Size
+from silicast.scenario import Layout, Load
+from silicast.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One device's part of a step.
+
+    rows      rows of its GEMMs: prefill tokens are divided over cp, decode tokens are not
+    owned     tokens it owns when all tokens of the stage are divided over all ranks
+    prefilled, decoded   tokens of sequences that prefill (this rank's share) and that decode (on every rank)
+    parallel  1 where tp > 1, else 0: the count of an exchange among the tensor-parallel ranks
+    prefills, decodes    1 where any sequence prefills or decodes, else 0
+    divides, spreads     whether any row has cp > 1, or several ranks with tokens of their own: else nothing to exchange
+    """
+
+    load: Load
+    layout: Layout
+    stack: Stack
+    rows: Size
+    owned: Size
+    prefilled: Size
+    decoded: Size
+    parallel: Size
+    prefills: Size
+    decodes: Size
+    divides: bool
+    spreads: bool
+
+    @property
+    def tp(self) -> Size:
+        return self.layout.tp
+
+
+def shard(load: Load, layout: Layout, stack: Stack) -> Shard:
+    """The part of one device."""
+    whole = load.prefill_sequences * load.prefill_tokens
+    decoded = load.decode_sequences * load.query_tokens
+    prefilled = whole / layout.cp
+    divides = bool(np.any(layout.cp > 1))
+    return Shard(
+        load=load,
+        layout=layout,
+        stack=stack,
+        rows=prefilled + decoded,
+        owned=(whole + decoded) / (layout.tp * layout.cp),
+        prefilled=prefilled,
+        decoded=decoded,
+        parallel=present(layout.tp > 1),
+        prefills=present(prefilled > 0),
+        decodes=present(decoded > 0),
+        divides=divides,
+        spreads=divides or bool(np.any(layout.attention_dp > 1)),
+    )
+
+
+def present(condition: Size | bool) -> Size:
+    """1.0 where the condition holds, else 0.0."""
+    return condition * 1.0

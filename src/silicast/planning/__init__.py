@@ -1,0 +1,1 @@
+"""Choosing a deployment: the space of layouts, the best of them, two chips compared."""

@@ -1,0 +1,145 @@
+"""The fewest devices that hold a model, and the layout with most output under the targets."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.errors import DoesNotFitError
+from silicast.estimate import Sampler
+from silicast.machine import Machine
+from silicast.memory import GIB
+from silicast.planning.space import Candidates, layouts, with_batches
+from silicast.pool import PoolModel
+from silicast.scenario import Layout, Targets, Workload
+from silicast.serving.steady import Steady
+
+Array = NDArray[Any]
+
+#: requests whose cache the smallest deployment must hold
+FEWEST_REQUESTS = 16
+#: candidates of the point search that are drawn before the winner is named
+SHORT_LIST = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One layout at one batch. `met` is False where no candidate meets the targets: the nearest one is shown."""
+
+    layout: Layout
+    sequences: float
+    met: bool
+
+
+def median(values: Array) -> Array:
+    """Middle of the draws, or the points themselves."""
+    return np.median(values, axis=-1) if values.ndim > 1 else values
+
+
+def drawn(pool: PoolModel, draws: int) -> PoolModel:
+    """The same pool with its numbers as draws."""
+    machine = pool.machine
+    return replace(pool, machine=machine.resampled(Sampler(draws, machine.sampler.seed)))
+
+
+def fewest(pool: PoolModel, workload: Workload, most: int) -> Layout:
+    """Layouts of the smallest device count that holds weights, buffers and the cache of 16 requests.
+
+    Raises DoesNotFitError with the shortfall on the largest layout and the smallest change that would fit.
+    """
+    space = layouts(pool, most)
+    held = pool.most_sequences(space, workload) * space.attention_dp
+    enough = held >= FEWEST_REQUESTS
+    if not np.any(enough):
+        raise DoesNotFitError(_shortfall(pool, workload, space, most))
+    devices = np.asarray(space.devices)
+    least = devices[enough].min()
+    return space.pick(np.flatnonzero(enough & (devices == least)))
+
+
+def _shortfall(pool: PoolModel, workload: Workload, space: Layout, most: int) -> str:
+    memory = pool.memory(space, workload.input_tokens + workload.output_tokens)
+    need = np.ceil(FEWEST_REQUESTS / np.asarray(space.attention_dp)) * memory.sequence - memory.free
+    best = int(np.argmin(need))
+    enough = _devices_that_fit(pool, workload, most)
+    change = (
+        f"It fits on {enough} devices: --devices {enough}." if enough else "Use a narrower format or a larger chip."
+    )
+    return (
+        f"{pool.model.id} ({pool.precision}) with {FEWEST_REQUESTS} requests of "
+        f"{workload.input_tokens + workload.output_tokens:g} tokens does not fit on {most} x {pool.machine.chip.id}: "
+        f"short of {need[best] / GIB:,.1f} GiB per device. {change}"
+    )
+
+
+def _devices_that_fit(pool: PoolModel, workload: Workload, most: int) -> int | None:
+    limit = pool.machine.system.max_devices or 1024
+    for wider in (2 * most, 4 * most, 8 * most, 16 * most, 32 * most):
+        if wider > limit:
+            return None
+        space = layouts(pool, wider)
+        held = pool.most_sequences(space, workload) * space.attention_dp
+        enough = np.flatnonzero(held >= FEWEST_REQUESTS)
+        if enough.size:
+            return int(np.asarray(space.devices)[enough].min())
+    return None
+
+
+def best(pool: PoolModel, space: Layout, workload: Workload, targets: Targets, draws: int = 0) -> Choice:
+    """The candidate with most output tokens/s per package whose mean TTFT and TPOT meet the targets.
+
+    Points rank all candidates; the short list is drawn, so that the printed medians meet the targets too.
+    """
+    candidates = with_batches(space, pool.most_sequences(space, workload))
+    steady = pool.closed(candidates.layout, workload, candidates.sequences)
+    order = _ranked(pool, candidates, steady, workload, targets)
+    if not draws:
+        return _choice(candidates, int(order[0]), bool(_met(steady, targets)[order[0]]))
+    pool = drawn(pool, draws)
+    for start in range(0, min(order.size, 4 * SHORT_LIST), SHORT_LIST):
+        rows = order[start : start + SHORT_LIST]
+        short = candidates.pick(rows)
+        steady = pool.closed(short.layout, workload, short.sequences)
+        good = np.flatnonzero(_met(steady, targets))
+        if good.size:
+            output = _per_package(pool, short, steady, workload)
+            index = int(good[np.argmax(output[good])])
+            return _choice(short, index, True)
+    return _choice(candidates, int(order[0]), False)
+
+
+def _ranked(
+    pool: PoolModel, candidates: Candidates, steady: Steady, workload: Workload, targets: Targets
+) -> NDArray[np.int_]:
+    """Candidates that meet the targets by output per package, then the others by how far they miss."""
+    miss = np.maximum(_excess(steady, targets), 0)
+    output = _per_package(pool, candidates, steady, workload)
+    return np.lexsort((-output, miss))
+
+
+def _excess(steady: Steady, targets: Targets) -> Array:
+    """How far the worse of the two means is beyond its target, as log ratio; 0 or less = met."""
+    worst = np.full(median(steady.ttft).shape, -np.inf)
+    for target, seconds in ((targets.ttft_ms, steady.ttft), (targets.tpot_ms, steady.tpot)):
+        if target is not None:
+            worst = np.maximum(worst, np.log(median(seconds) * 1e3 / target))
+    return worst
+
+
+def _met(steady: Steady, targets: Targets) -> Array:
+    return _excess(steady, targets) <= 0
+
+
+def _per_package(pool: PoolModel, candidates: Candidates, steady: Steady, workload: Workload) -> Array:
+    packages = pool.packages(candidates.layout.devices)
+    return np.asarray(median(steady.requests) * workload.output_tokens / packages)
+
+
+def _choice(candidates: Candidates, index: int, met: bool) -> Choice:
+    row = candidates.layout.pick(index)
+    sizes = {name: int(getattr(row, name)) for name in ("tp", "pp", "ep", "attention_dp", "cp")}
+    return Choice(Layout(**sizes), float(candidates.sequences[index]), met)
+
+
+__all__ = ["Choice", "Machine", "best", "drawn", "fewest", "median"]

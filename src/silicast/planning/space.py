@@ -1,0 +1,82 @@
+"""The layouts worth trying: what the model divides into and what the system's domains allow."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.pool import PoolModel
+from silicast.scenario import Layout
+
+Array = NDArray[Any]
+
+TP_SIZES = (1, 2, 4, 8, 16)
+PP_SIZES = (1, 2, 4)
+#: batch sizes per attention rank, as fractions of the largest that fits, and the small absolute ones
+SMALL_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+
+def device_counts(most: int) -> list[int]:
+    """Powers of two and their multiples by three up to `most`: the counts that divide nodes and racks."""
+    counts = {size for power in range(14) for size in (1 << power, 3 << power) if size <= most}
+    return sorted(counts | {most})
+
+
+def layouts(pool: PoolModel, most: int) -> Layout:
+    """All layouts of up to `most` devices that the model and the system allow, as one Layout of arrays.
+
+    Tensor parallelism stays inside a node; experts are spread over all ranks of a stage (expert parallelism) or cut
+    (tensor parallelism); dense models scale beyond a node by pipeline stages, and by replicas outside of this space.
+    """
+    limit = min(most, pool.machine.system.max_devices or most)
+    rows = [row for devices in device_counts(limit) for row in _rows(pool, devices)]
+    tp, pp, ep, attention_dp = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    layout = Layout(tp=tp, pp=pp, ep=ep, attention_dp=attention_dp)
+    return layout.pick(np.flatnonzero(pool.model.allows(layout)))
+
+
+def _rows(pool: PoolModel, devices: int) -> list[tuple[int, int, int, int]]:
+    node = pool.machine.system.devices_per_node
+    rows = []
+    for pp in PP_SIZES:
+        for tp in TP_SIZES:
+            if tp > node or devices % (tp * pp):
+                continue
+            copies = devices // (tp * pp)
+            if not pool.model.experts:
+                rows += [(tp, pp, 1, 1)] if copies == 1 else []
+                continue
+            stage = tp * copies
+            rows += [(tp, pp, ep, copies) for ep in sorted({1, stage}) if ep == stage or copies == 1]
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Layouts crossed with batches: row i runs `layout.pick(i)` with `sequences[i]` per attention rank."""
+
+    layout: Layout
+    sequences: Array
+
+    def pick(self, index: Any) -> "Candidates":
+        """Some of the rows."""
+        return Candidates(self.layout.pick(index), self.sequences[index])
+
+
+def with_batches(layout: Layout, most: Array) -> Candidates:
+    """Every layout with every batch size up to the largest that fits it (`most`), and that largest one."""
+    rows, batches = [], []
+    for index, limit in enumerate(np.atleast_1d(most)):
+        sizes = [size for size in SMALL_BATCHES if size < limit]
+        sizes += [int(limit)] if limit >= 1 else []
+        rows += [index] * len(sizes)
+        batches += sizes
+    chosen = np.array(rows, dtype=int)
+    whole = Layout(
+        *(
+            np.broadcast_to(np.asarray(getattr(layout, name), float), np.shape(most))
+            for name in ("tp", "pp", "ep", "attention_dp", "cp")
+        )
+    )
+    return Candidates(whole.pick(chosen), np.array(batches, dtype=float))

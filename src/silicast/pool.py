@@ -1,0 +1,131 @@
+"""One model on one chip under one stack: times and bytes for arrays of layouts. The glue between nouns and physics."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.dtypes import BYTES
+from silicast.errors import DoesNotFitError
+from silicast.machine import Format, Machine
+from silicast.memory import GIB, CacheOptions, Memory, memory
+from silicast.model.architecture import Model
+from silicast.model.ops import Scope
+from silicast.scenario import Layout, Load, Precision, Role, Size, Speculation, Workload
+from silicast.serving.steady import Discipline, Steady, closed_loop, loads
+from silicast.step import Pass, Step, step_time
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PoolModel:
+    """A pool whose layout is still open. `balanced` assumes even routing; `microbatches` None = the stack's default."""
+
+    model: Model
+    machine: Machine
+    precision: Precision
+    speculation: Speculation = field(default_factory=Speculation)
+    balanced: bool = False
+    microbatches: int | None = None
+    role: Role = "mixed"
+
+    @cached_property
+    def _formats(self) -> tuple[dict[Scope, Format], tuple[str, ...]]:
+        return self.machine.formats(self.model, self.precision)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Fallbacks of formats, one line each."""
+        return self._formats[1]
+
+    @property
+    def kv_bytes(self) -> float:
+        """Bytes of one cached value."""
+        return BYTES[self.precision.kv_cache]
+
+    def step(self, load: Load, layout: Layout) -> Step:
+        """One step of `load` on `layout`."""
+        how = Pass(layout, self._formats[0], self.kv_bytes, self.balanced, self._microbatches(load, layout))
+        return step_time(self.model, load, how, self.machine)
+
+    def _microbatches(self, load: Load, layout: Layout) -> Size:
+        """Two where the stack overlaps, tokens travel, and a half still has a sequence or tokens to work on."""
+        stack = self.machine.stack
+        if self.microbatches is not None:
+            return self.microbatches
+        most = max(stack.microbatches_prefill, stack.microbatches_decode)
+        if most == 1:
+            return 1
+        prefills = np.asarray(load.prefill_sequences * load.prefill_tokens) > 0
+        allowed = np.where(prefills, stack.microbatches_prefill, stack.microbatches_decode)
+        travels = (np.asarray(layout.attention_dp) > 1) & (np.asarray(layout.ep) > 1)
+        return np.where(travels & (np.asarray(load.tokens) >= 2), allowed, 1)
+
+    def memory(self, layout: Layout, context: Size) -> Memory:
+        """Memory of one device at `context` tokens per sequence."""
+        stack = self.machine.stack
+        options = CacheOptions(self.kv_bytes, stack.block_tokens, stack.chunk_tokens, self.drafts)
+        return memory(self.model, layout, self._formats[0], context, self.machine, options)
+
+    @property
+    def drafts(self) -> bool:
+        """Whether draft layers run."""
+        return bool(self.model.mtp) and bool(np.any(np.asarray(self.speculation.tokens) > 0))
+
+    def most_sequences(self, layout: Layout, workload: Workload) -> Array:
+        """Sequences per attention rank that fit at the full length of the workload and under the stack's limit."""
+        held = self.memory(layout, workload.input_tokens + workload.output_tokens).sequences
+        return np.minimum(held, self.machine.stack.max_sequences)
+
+    def closed(self, layout: Layout, workload: Workload, sequences: Size) -> Steady:
+        """The mixed pool in a closed loop with `sequences` in flight per attention rank."""
+        stack = self.machine.stack
+        ranks, stages = np.asarray(layout.attention_dp), np.asarray(layout.pp)
+        how = Discipline(stack.chunk_tokens, stack.scheduler == "prefill_first", ranks, stages)
+
+        def seconds(load: Load) -> Array:
+            return self.staged_step(load, layout).seconds
+
+        return closed_loop(seconds, workload, sequences, how, self.speculation)
+
+    def staged_step(self, load: Load, layout: Layout) -> Step:
+        """One step as a token sees it: with pp stages the decoding sequences run as pp microbatches in turn."""
+        return self.step(replace(load, decode_sequences=load.decode_sequences / np.asarray(layout.pp)), layout)
+
+    def decode_rate(self, layout: Layout, sequences: Size, context: Size) -> Array:
+        """Output tokens/s of one replica that only decodes `sequences` per attention rank: B ranks y / t(B / pp)."""
+        load = Load(decode_sequences=sequences, decode_context=context, query_tokens=1 + self.speculation.tokens)
+        step = self.staged_step(load, layout).seconds[0]
+        return np.asarray(sequences * np.asarray(layout.attention_dp) * self.speculation.yield_per_step / step)
+
+    def prefill_rate(self, layout: Layout, workload: Workload) -> Array:
+        """Input tokens/s of one replica that only prefills full chunks on every rank and every stage."""
+        load = self.full_chunk(workload)
+        step = self.step(load, layout).seconds[0]
+        return np.asarray(load.tokens * np.asarray(layout.attention_dp) * np.asarray(layout.pp) / step)
+
+    def full_chunk(self, workload: Workload) -> Load:
+        """As many sequences of the workload as one chunk budget holds (at least one piece of one)."""
+        _, prefill, _ = loads(workload, 0, self.machine.stack.chunk_tokens, 0)
+        fill = np.floor(self.machine.stack.chunk_tokens / prefill.prefill_tokens)
+        return replace(prefill, prefill_sequences=np.maximum(fill, 1.0))
+
+    def packages(self, devices: Size) -> Size:
+        """Packages that hold `devices` devices."""
+        return np.ceil(np.asarray(devices) / self.machine.chip.packages_of)
+
+    def require_fit(self, layout: Layout, workload: Workload, sequences: float = 1) -> Memory:
+        """The memory of one layout. Raises DoesNotFitError with the shortfall and the smallest change that fits."""
+        found = self.memory(layout, workload.input_tokens + workload.output_tokens)
+        need = sequences * float(found.sequence) - float(found.free)
+        if need > 0:
+            devices = float(np.asarray(layout.devices))
+            raise DoesNotFitError(
+                f"{self.model.id} does not fit: {devices:g} x {self.machine.chip.id} are short of "
+                f"{need / GIB:,.1f} GiB per device (weights {float(found.weights) / GIB:,.1f} GiB of "
+                f"{float(found.usable) / GIB:,.1f} GiB usable)."
+            )
+        return found

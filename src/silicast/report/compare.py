@@ -1,0 +1,184 @@
+"""`compare` as tables: verdict first, then the numbers with ranges, then why, then the sources."""
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from silicast.estimate import Estimate
+from silicast.planning.compare import Cell, ChipAnswer, Comparison, Ratio, Row
+from silicast.report.numbers import rounded
+
+COLUMNS_PER_TABLE = 4
+
+#: metric -> label with unit
+METRICS = (
+    ("output_tokens_per_s_per_package", "output tok/s/package"),
+    ("output_tokens_per_s_per_device", "output tok/s/device"),
+    ("output_tokens_per_s_per_w", "output tok/s/W"),
+    ("ttft_ms", "TTFT ms, mean"),
+    ("tpot_ms", "TPOT ms, mean"),
+    ("decode_output_tokens_per_s_per_package", "decode tok/s/package"),
+    ("decode_output_tokens_per_s_per_device", "decode tok/s/device"),
+    ("decode_output_tokens_per_s_per_w", "decode tok/s/W"),
+    ("prefill_input_tokens_per_s_per_package", "prefill tok/s/package"),
+    ("prefill_input_tokens_per_s_per_device", "prefill tok/s/device"),
+    ("prefill_input_tokens_per_s_per_w", "prefill tok/s/W"),
+)
+
+
+def render(answer: Comparison, console: Console) -> None:
+    """Print the whole comparison."""
+    for line in verdict(answer):
+        console.print(line)
+    for table in deployment_tables(answer.chips):
+        console.print()
+        console.print(table)
+    for ratio in answer.ratios:
+        console.print()
+        console.print(causes_table(ratio))
+        console.print()
+        console.print(map_table(ratio, answer.claim))
+        if answer.claim is not None:
+            console.print(claim_sentence(ratio, answer.claim))
+    console.print()
+    for line in notes(answer):
+        console.print(line)
+
+
+def verdict(answer: Comparison) -> list[str]:
+    """The question in one line, then one line per ratio."""
+    work, targets = answer.workload, answer.targets
+    limits = [f"{name} <= {value / 1000:g} s" if value >= 1000 else f"{name} <= {value:g} ms"
+              for name, value in (("TTFT", targets.ttft_ms), ("TPOT", targets.tpot_ms)) if value]  # fmt: skip
+    lines = [
+        f"[bold]{answer.model}[/bold], {work.input_tokens:,} input and {work.output_tokens:,} output tokens, "
+        f"{', '.join(limits) or 'no latency target'} (means)."
+    ]
+    names = {chip.chip: chip.name for chip in answer.chips}
+    for ratio in answer.ratios:
+        lines.append(
+            f"One package of {names[ratio.chip]} ({ratio.precisions[0]}) gives "
+            f"[bold]{spread(ratio.per_package)}[/bold] of the output tokens/s of one package of "
+            f"{names[ratio.reference]} ({ratio.precisions[1]}); per device {spread(ratio.per_device)}. "
+            f"80 % range, tier {ratio.per_package.tier}."
+        )
+    lines += [_unmet(chip) for chip in answer.chips if not chip.best.met]
+    return lines
+
+
+def _unmet(chip: ChipAnswer) -> str:
+    return f"[yellow]{chip.name}: no layout meets the targets; the nearest one is shown.[/yellow]"
+
+
+def spread(estimate: Estimate) -> str:
+    """`0.62 (0.45-0.86)`: two figures, which is what a forecast of this kind knows."""
+    return f"{rounded(estimate.value, 2)} ({rounded(estimate.low, 2)}-{rounded(estimate.high, 2)})"
+
+
+def deployment_tables(chips: Sequence[ChipAnswer]) -> Iterable[Table]:
+    """Deployments as columns, four to a table; duplicates (the smallest is the best) once."""
+    columns = [(chip, row) for chip in chips for row in chip.rows]
+    for start in range(0, len(columns), COLUMNS_PER_TABLE):
+        yield _deployments(columns[start : start + COLUMNS_PER_TABLE])
+
+
+def _deployments(columns: Sequence[tuple[ChipAnswer, Row]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("", no_wrap=True)
+    for chip, row in columns:
+        head = "fewest devices" if row.kind == "fewest" else "most/package"
+        table.add_column(f"{chip.chip}\n{head}", justify="right", no_wrap=True)
+    rows = [row for _, row in columns]
+    facts = (
+        ("devices / packages", [f"{row.devices} / {row.packages}" for row in rows]),
+        ("tp x attn-dp x pp, ep", [_layout(row) for row in rows]),
+        ("requests in flight", [f"{row.sequences * int(row.layout.attention_dp):,.0f}" for row in rows]),
+        ("meets the targets", ["yes" if row.met else "no" for row in rows]),
+        ("weights, GiB/device", [rounded(row.memory["weights_gib"]) for row in rows]),
+        ("KV room, GiB/device", [rounded(row.memory["free_gib"]) for row in rows]),
+        ("requests that fit", [f"{row.memory['max_requests']:,.0f}" for row in rows]),
+    )
+    for label, cells in facts:
+        table.add_row(label, *cells)
+    for key, label in METRICS:
+        if any(key in row.estimates for row in rows):
+            table.add_row(label, *(spread(row.estimates[key]) if key in row.estimates else "" for row in rows))
+    table.add_row("decode bound by", *(row.decode.bound_by for row in rows))
+    table.add_row("prefill bound by", *(row.prefill.bound_by for row in rows))
+    return table
+
+
+def _layout(row: Row) -> str:
+    layout = row.layout
+    return f"{layout.tp} x {layout.attention_dp} x {layout.pp}, {layout.ep}"
+
+
+def causes_table(ratio: Ratio) -> Table:
+    """The factors, which multiply to the ratio per package."""
+    table = Table(
+        title=f"Where {rounded(ratio.per_package.value, 2)} comes from ({ratio.chip} over {ratio.reference})",
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
+    )  # fmt: skip
+    table.add_column("cause")
+    table.add_column("factor", justify="right")
+    for cause, factor in ratio.factors.items():
+        table.add_row(cause, rounded(factor, 2))
+    table.add_row("[bold]product, per package[/bold]", f"[bold]{rounded(ratio.per_package.value, 2)}[/bold]")
+    return table
+
+
+def map_table(ratio: Ratio, claim: float | None) -> RenderableType:
+    """Per-package ratio over phase, batch per package and context."""
+    contexts = sorted({cell.context for cell in ratio.cells})
+    table = Table(
+        title="Ratio per package by phase, sequences per package and context (pure pools, best layouts)",
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
+    )  # fmt: skip
+    table.add_column("phase, sequences", no_wrap=True)
+    for context in contexts:
+        table.add_column(f"{context:,} ctx", justify="right", no_wrap=True)
+    for phase, batch in sorted({(cell.phase, cell.batch_per_package) for cell in ratio.cells}):
+        found = {cell.context: cell for cell in ratio.cells if (cell.phase, cell.batch_per_package) == (phase, batch)}
+        label = f"{phase}, {batch}" if batch else f"{phase}, one chunk"
+        table.add_row(label, *(_cell(found[context], claim) for context in contexts))
+    return table
+
+
+def _cell(cell: Cell, claim: float | None) -> str:
+    text = spread(cell.ratio)
+    if claim is None:
+        return text
+    if cell.ratio.low > claim:
+        return f"[green]{text} +[/green]"
+    return f"[red]{text} -[/red]" if cell.ratio.high < claim else f"{text} ?"
+
+
+def claim_sentence(ratio: Ratio, claim: float) -> str:
+    """Where the claimed ratio holds, in one line."""
+    above = sum(cell.ratio.low > claim for cell in ratio.cells)
+    below = sum(cell.ratio.high < claim for cell in ratio.cells)
+    return (
+        f"Against the claim of {claim:g}: + above in {above}, - below in {below}, ? not decided by the range in "
+        f"{len(ratio.cells) - above - below} of {len(ratio.cells)} cells."
+    )
+
+
+def notes(answer: Comparison) -> list[str]:
+    """Stacks, fallbacks, missing fields, sources."""
+    lines = []
+    for chip in answer.chips:
+        package = (
+            f"{chip.devices_per_package} devices per package"
+            if chip.devices_per_package > 1
+            else "one device per package"
+        )
+        lines.append(f"{chip.chip}: {package}, system {chip.system}, stack {chip.stack}, {chip.precision}.")
+        lines += [f"  warning: {warning}" for warning in chip.warnings]
+        if chip.missing:
+            lines.append(f"  no source gives {', '.join(chip.missing)}: drawn from the spread over other chips.")
+    lines.append("Sources:")
+    cited = {source.cite() for chip in answer.chips for source in chip.citations}
+    lines += [f"  {line}" for line in sorted(cited)]
+    return lines

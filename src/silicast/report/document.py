@@ -1,0 +1,84 @@
+"""Results as one JSON object: `{schema, verb, inputs, result, warnings}`."""
+
+import json
+import sys
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from silicast.estimate import Estimate
+from silicast.planning.compare import ChipAnswer, Comparison, Ratio, Row
+
+SCHEMA = "silicast/1"
+
+
+def document(verb: str, inputs: dict[str, Any], result: Any, warnings: list[str] | None = None) -> dict[str, Any]:
+    """The envelope of every verb."""
+    return {"schema": SCHEMA, "verb": verb, "inputs": inputs, "result": result, "warnings": warnings or []}
+
+
+def emit(content: dict[str, Any]) -> None:
+    """Write the object to stdout."""
+    sys.stdout.write(json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Estimate):
+        return value.to_json()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return str(value)
+
+
+def comparison_document(answer: Comparison) -> dict[str, Any]:
+    """`compare`."""
+    inputs = {"model": answer.model, **asdict(answer.workload), **asdict(answer.targets), "claim": answer.claim}
+    result = {"chips": [_chip(chip) for chip in answer.chips], "ratios": [_ratio(ratio) for ratio in answer.ratios]}
+    warnings = [warning for chip in answer.chips for warning in chip.warnings]
+    return document("compare", inputs, result, warnings)
+
+
+def _chip(chip: ChipAnswer) -> dict[str, Any]:
+    return {
+        "chip": chip.chip,
+        "name": chip.name,
+        "stack": chip.stack,
+        "system": chip.system,
+        "precision": chip.precision,
+        "devices_per_package": chip.devices_per_package,
+        "missing": list(chip.missing),
+        "deployments": [_row(row) for row in chip.rows],
+        "citations": sorted(source.cite() for source in chip.citations),
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "kind": row.kind,
+        "devices": row.devices,
+        "packages": row.packages,
+        **asdict(row.layout),
+        "concurrency": row.sequences * int(row.layout.attention_dp),
+        "meets_targets": row.met,
+        "memory": row.memory,
+        "estimates": {name: estimate.to_json() for name, estimate in row.estimates.items()},
+        "decode_step": row.decode.tree.to_json(),
+        "prefill_step": row.prefill.tree.to_json(),
+    }
+
+
+def _ratio(ratio: Ratio) -> dict[str, Any]:
+    return {
+        "chip": ratio.chip,
+        "reference": ratio.reference,
+        "precisions": list(ratio.precisions),
+        "per_package": ratio.per_package.to_json(),
+        "per_device": ratio.per_device.to_json(),
+        "factors": ratio.factors,
+        "map": [asdict(cell) | {"ratio": cell.ratio.to_json()} for cell in ratio.cells],
+    }

@@ -1,0 +1,225 @@
+"""Nouns of the question: precision, layout, what one step carries, the workload, pools and deployments.
+
+Sizes may be arrays: one row per deployment. Shapes are `(config,)` throughout.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.dtypes import checked
+from silicast.errors import InputError, LayoutError
+
+Array = NDArray[Any]
+Size = int | float | Array
+
+Role = Literal["mixed", "prefill", "decode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Formats of stored weights, of activations in the matrix engine, and of the KV cache.
+
+    `weights` and `activations` hold where the checkpoint quantises (its scopes); the rest runs in BF16.
+    """
+
+    weights: str = "bf16"
+    activations: str = "bf16"
+    kv_cache: str = "bf16"
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            checked(getattr(self, item.name))
+
+    def __str__(self) -> str:
+        return f"{self.weights}/{self.activations}, KV {self.kv_cache}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one replica is cut. `devices = tp x attention_dp x cp x pp`.
+
+    tp            tensor-parallel size of attention
+    attention_dp  copies of attention, each with its own sequences, that share the experts
+    cp            ranks among which the tokens of one sequence are divided (context parallelism)
+    pp            pipeline stages
+    ep            ranks over which the routed experts are spread; each expert is cut over tp x attention_dp x cp / ep
+    """
+
+    tp: Size = 1
+    pp: Size = 1
+    ep: Size = 1
+    attention_dp: Size = 1
+    cp: Size = 1
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = np.asarray(getattr(self, item.name))
+            if np.any(value < 1) or np.any(value != np.floor(value)):
+                raise LayoutError(f"{item.name} must be a whole number of at least 1, got {_first_bad(value)}.")
+        if np.any(np.asarray(self.stage_devices) % np.asarray(self.ep)):
+            raise LayoutError(
+                f"ep must divide tp x attention_dp x cp = {_show(self.stage_devices)}, got ep = {_show(self.ep)}."
+            )
+
+    @property
+    def stage_devices(self) -> Size:
+        """Devices of one pipeline stage: the ranks that share its experts."""
+        return self.tp * self.attention_dp * self.cp
+
+    @property
+    def devices(self) -> Size:
+        """Devices of one replica."""
+        return self.stage_devices * self.pp
+
+    @property
+    def expert_tp(self) -> Size:
+        """Ranks over which one routed expert is cut."""
+        return self.stage_devices // self.ep
+
+    def pick(self, index: Any) -> Self:
+        """The rows `index` of an array of layouts."""
+        picked: Self = _pick(self, index)
+        return picked
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one step carries, per attention rank (a group of tp x cp devices that holds the same sequences).
+
+    prefill_sequences  sequences that prefill in this step
+    prefill_tokens     tokens each of them processes
+    prefill_context    tokens each of them has in the cache already (earlier chunks, prefix hits)
+    decode_sequences   sequences that decode
+    decode_context     cached tokens each of them attends to
+    query_tokens       tokens each of them processes: 1, or 1 + draft tokens under speculation
+    prefill_share      share of the attention ranks that prefill in this step: the load is that of a busy rank, while
+                       experts, which all ranks share, see the mean
+    """
+
+    prefill_sequences: Size = 0
+    prefill_tokens: Size = 0
+    prefill_context: Size = 0
+    decode_sequences: Size = 0
+    decode_context: Size = 0
+    query_tokens: Size = 1
+    prefill_share: Size = 1
+
+    @property
+    def mean_tokens(self) -> Size:
+        """Tokens per attention rank, mean over the ranks."""
+        prefill = self.prefill_sequences * self.prefill_tokens * self.prefill_share
+        return prefill + self.decode_sequences * self.query_tokens
+
+    @property
+    def tokens(self) -> Size:
+        """Tokens that pass through the layers."""
+        return self.prefill_sequences * self.prefill_tokens + self.decode_sequences * self.query_tokens
+
+    @property
+    def logits(self) -> Size:
+        """Rows of the output head: the last token of a prefill, every token of a decode."""
+        return self.prefill_sequences + self.decode_sequences * self.query_tokens
+
+    def split(self, parts: Size) -> "Load":
+        """One of `parts` equal microbatches."""
+        return replace(
+            self,
+            prefill_sequences=self.prefill_sequences / parts,
+            decode_sequences=self.decode_sequences / parts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """Speculative tokens per step and the share of them accepted; a step yields 1 + tokens x acceptance."""
+
+    tokens: Size = 0
+    acceptance: Size = 0.0
+
+    @property
+    def yield_per_step(self) -> Size:
+        """Output tokens per sequence and step."""
+        return 1 + self.tokens * self.acceptance
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What arrives: mean lengths, prefix sharing, and either requests in flight or requests per second.
+
+    `requests` is the number in the run (None = a long run): in a closed loop all slots start together.
+    """
+
+    input_tokens: Size = 4096
+    output_tokens: Size = 1024
+    prefix_hit: Size = 0.0
+    concurrency: Size | None = None
+    rate: Size | None = None
+    requests: Size | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens"):
+            if np.any(np.asarray(getattr(self, name)) < 1):
+                raise InputError(f"{name} must be at least 1, got {_show(getattr(self, name))}.")
+        hit = np.asarray(self.prefix_hit)
+        if np.any((hit < 0) | (hit > 1)):
+            raise InputError(f"prefix_hit is a share between 0 and 1, got {_show(self.prefix_hit)}.")
+        for name in ("concurrency", "rate", "requests"):
+            value = getattr(self, name)
+            if value is not None and np.any(np.asarray(value) <= 0):
+                raise InputError(f"{name} must be positive, got {_show(value)}.")
+        if self.concurrency is not None and self.rate is not None:
+            raise InputError("Give concurrency (a closed loop) or rate (requests/s), not both.")
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Latency targets on means, in ms. None = no target."""
+
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Replicas of one role, cut and limited alike, on one chip."""
+
+    chip: str
+    role: Role = "mixed"
+    replicas: int = 1
+    layout: Layout = field(default_factory=Layout)
+    precision: Precision = field(default_factory=Precision)
+    system: str | None = None
+    stack: str | None = None
+    speculation: Speculation = field(default_factory=Speculation)
+    microbatches: int | None = None
+    balanced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model on a list of pools: one mixed pool, or prefill and decode pools, of any vendors."""
+
+    model: str
+    pools: tuple[Pool, ...]
+
+
+def _pick(noun: Any, index: Any) -> Any:
+    picked = {}
+    for item in fields(noun):
+        value = getattr(noun, item.name)
+        picked[item.name] = value[index] if isinstance(value, np.ndarray) and value.ndim else value
+    return type(noun)(**picked)
+
+
+def _show(value: Size) -> str:
+    flat = np.unique(np.asarray(value))
+    return f"{flat[0]:g}" if flat.size == 1 else f"{flat[0]:g}..{flat[-1]:g}"
+
+
+def _first_bad(value: Array) -> str:
+    flat = np.atleast_1d(value)
+    bad = flat[(flat < 1) | (flat != np.floor(flat))]
+    return f"{bad[0]:g}"

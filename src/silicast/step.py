@@ -1,0 +1,342 @@
+"""Time of one step of a pool: operators stacked by kind, timed by the laws, added up, overlapped.
+
+One code path for one configuration and for 100,000: arrays have shape `(operator, config[, draw])`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.laws import attention, collective, gemm, host, overlap, vector
+from silicast.laws.timing import Timing
+from silicast.machine import Format, Machine
+from silicast.model.architecture import Model
+from silicast.model.ops import Attention, Collective, Gemm, GroupedGemm, Op, Scan, Scope, Vector
+from silicast.scenario import Layout, Load, Size
+
+Array = NDArray[Any]
+Kind = Literal["matrix", "vector", "exchange"]
+
+#: resources of `Timing` that may bind an operator
+ROOFS = ("matrix", "vector", "memory", "link")
+#: vector operations to quantise one value: scale, round, clip, and the maximum of its group
+QUANTISE_OPERATIONS = 4
+#: bytes of activations, logits and of recurrent states between operators
+ACTIVATION_BYTES = 2.0
+STATE_BYTES = 4.0
+
+
+@dataclass(slots=True)
+class Timed:
+    """Operators of one kind with times (per call), counts, FLOPs and bytes, rows of `(operator, config[, draw])`."""
+
+    kind: Kind
+    names: list[str]
+    parts: list[str]
+    timing: Timing
+    count: Array
+    flops: Array
+    moved: Array
+    exchanged: list[bool]
+
+    def seconds(self) -> Array:
+        """Time of all calls of each operator."""
+        return np.asarray(self.timing.total * self.count)
+
+
+@dataclass(slots=True)
+class Step:
+    """One step. `seconds` has shape `(config[, draw])`; the groups explain it."""
+
+    seconds: Array
+    host: Array
+    hidden: Array
+    microbatches: Array
+    groups: list[Timed] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a step runs under: layout, formats by scope, cache bytes per value, routing and overlap choices."""
+
+    layout: Layout
+    formats: dict[Scope, Format]
+    kv_bytes: float
+    balanced: bool = False
+    microbatches: Size = 1
+
+
+def step_time(model: Model, load: Load, how: Pass, machine: Machine) -> Step:
+    """Seconds of one step of `load` on every configuration, host time included.
+
+    With two microbatches the operators run at half size twice; computes and all-to-all exchanges overlap
+    (`laws.overlap`). Pipeline stages: all stages one after the other, as one microbatch passes them.
+    """
+    half = load.split(how.microbatches)
+    ops = model.ops(half, how.layout, machine.stack)
+    if model.mtp and np.any(np.asarray(load.query_tokens) > 1):
+        ops = ops + model.draft_ops(half, how.layout, machine.stack)
+    width = _width(ops)
+    groups = [group for group in (law(ops, width, how, machine) for law in _LAWS) if group is not None]
+    zero = np.zeros((width, 1) if machine.draws else width)
+    compute = sum((_total(group, exchanged=False) for group in groups), zero)
+    exchange = sum((_total(group, exchanged=True) for group in groups), zero)
+    twice = np.asarray(how.microbatches) > 1
+    serial = compute + exchange
+    device, hidden = serial, zero
+    if np.any(twice):
+        tax = _tax(load, machine)
+        both = overlap.two_microbatches(compute, exchange, tax)
+        device = np.where(_trailing(twice, machine), both, serial)
+        hidden = np.where(_trailing(twice, machine), 2 * serial - both, zero)
+    sequences = _trailing(load.prefill_sequences + load.decode_sequences, machine)
+    waiting = host.host_time(
+        sequences, machine.coefficient("host", "step"), machine.coefficient("host", "per_sequence")
+    )
+    return Step(np.asarray(device + waiting), np.asarray(waiting), hidden, np.asarray(how.microbatches), groups)
+
+
+def _width(ops: Iterable[Op]) -> int:
+    sizes = [np.size(getattr(op, name)) for op in ops for name in ("count", *_DIMENSIONS[type(op)])]
+    return max(sizes)
+
+
+_DIMENSIONS: dict[type[Op], tuple[str, ...]] = {
+    Gemm: ("m", "n", "k", "batch"),
+    GroupedGemm: ("tokens", "n", "k", "ep"),
+    Attention: ("sequences", "query", "context", "heads"),
+    Scan: ("sequences", "tokens", "heads"),
+    Vector: ("read", "written", "operations"),
+    Collective: ("values", "group", "stride"),
+}
+
+
+_KINDS: dict[type[Op], Kind] = {Vector: "vector", Collective: "exchange"}
+
+
+def _tax(load: Load, machine: Machine) -> Any:
+    prefilling = load.prefill_sequences * load.prefill_tokens > load.decode_sequences * load.query_tokens
+    tax = machine.coefficient("overlap", "tax_prefill"), machine.coefficient("overlap", "tax_decode")
+    return np.where(_trailing(prefilling, machine), *tax)
+
+
+def _total(group: Timed, exchanged: bool) -> Array:
+    rows = np.flatnonzero(np.array(group.exchanged) == exchanged)
+    if not rows.size:
+        return np.zeros(1)
+    if rows.size == len(group.exchanged):
+        return np.asarray(group.seconds().sum(axis=0))
+    return np.asarray(group.seconds()[rows].sum(axis=0))
+
+
+def _rows(values: Sequence[Size], width: int, machine: Machine) -> Array:
+    """Stack one dimension of several operators: `(operator, config)`, or `(operator, config, 1)` with draws."""
+    stacked = np.empty((len(values), width))
+    for row, value in enumerate(values):
+        stacked[row] = value
+    return stacked[..., None] if machine.draws else stacked
+
+
+def _column(values: Sequence[Any], machine: Machine) -> Array:
+    """One number per operator (a float or draws) as `(operator, 1)`, or `(operator, 1, draw)`."""
+    if machine.draws:
+        return np.stack([np.broadcast_to(np.asarray(value, dtype=float), machine.draws) for value in values])[:, None]
+    return np.array(values, dtype=float)[:, None]
+
+
+def _trailing(value: Any, machine: Machine) -> Any:
+    array = np.asarray(value)
+    return array[..., None] if machine.draws and array.ndim else array
+
+
+def _kind(ops: Iterable[Op], kind: type[Op]) -> list[Any]:
+    return [op for op in ops if type(op) is kind and np.any(op.count)]
+
+
+def _timed(ops: Sequence[Any], width: int, machine: Machine, timing: Timing, flops: Array, moved: Array) -> Timed:
+    return Timed(
+        _KINDS.get(type(ops[0]), "matrix"),
+        [op.name for op in ops],
+        [op.part for op in ops],
+        timing,
+        _rows([op.count for op in ops], width, machine),
+        flops,
+        moved,
+        [isinstance(op, Collective) and op.pattern == "all_to_all" for op in ops],
+    )
+
+
+def _matrix_unit(formats: Sequence[Format], law: str, machine: Machine) -> gemm.MatrixUnit:
+    modes = [fmt.mode for fmt in formats]
+    efficiency = [machine.sustained(mode) * machine.coefficient(law, "compute_efficiency", mode) for mode in modes]
+    return gemm.MatrixUnit(
+        peak=_column([machine.peak(mode) for mode in modes], machine),
+        efficiency=_column(efficiency, machine),
+        cores=machine.cores,
+        tile_m=machine.coefficient("gemm", "tile_m"),
+        tile_n=machine.coefficient("gemm", "tile_n"),
+    )
+
+
+def _traffic(formats: Sequence[Format], law: str, machine: Machine) -> gemm.Traffic:
+    return gemm.Traffic(
+        weight=_column([fmt.weight_bytes for fmt in formats], machine),
+        activation=_column([fmt.activation_bytes for fmt in formats], machine),
+        output=ACTIVATION_BYTES,
+        bandwidth=machine.bandwidth,
+        efficiency=machine.coefficient(law, "memory_efficiency"),
+    )
+
+
+def _gemms(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
+    found = _kind(ops, Gemm)
+    if not found:
+        return None
+    formats = [how.formats[op.scope] for op in found]
+    m, n, k, batch = (_rows([getattr(op, name) for op in found], width, machine) for name in _DIMENSIONS[Gemm])
+    traffic = _traffic(formats, "gemm", machine)
+    unit = _matrix_unit(formats, "gemm", machine)
+    timing = gemm.gemm_time(m, n, k, batch, unit, traffic, machine.coefficient("launch", "kernel"))
+    moved = batch * (n * k * traffic.weight + m * (k * traffic.activation + n * ACTIVATION_BYTES))
+    return _timed(found, width, machine, timing, 2 * batch * m * n * k, moved)
+
+
+def _grouped(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
+    found = _kind(ops, GroupedGemm)
+    if not found:
+        return None
+    formats = [how.formats[op.scope] for op in found]
+    tokens, n, k, ep = (_rows([getattr(op, name) for op in found], width, machine) for name in _DIMENSIONS[GroupedGemm])
+    topk = _column([op.topk for op in found], machine)
+    local = np.ceil(_column([op.experts for op in found], machine) / ep)
+    routing = _routing(how, machine)
+    # a device that holds all experts has all rows, however skewed the routing
+    rows = tokens * topk / ep * np.where(ep > 1, routing.imbalance, 1.0)
+    hit = gemm.experts_hit(tokens, topk, local * ep, local, routing.spread)
+    floor = machine.coefficient("launch", "kernel"), machine.coefficient("grouped_gemm", "row_padding")
+    traffic = _traffic(formats, "grouped_gemm", machine)
+    timing = gemm.grouped_gemm_time(rows, hit, (n, k), _matrix_unit(formats, "grouped_gemm", machine), traffic, floor)
+    moved = hit * n * k * traffic.weight + rows * (k * traffic.activation + n * ACTIVATION_BYTES)
+    return _timed(found, width, machine, timing, 2 * tokens * topk / ep * n * k, moved)
+
+
+def _routing(how: Pass, machine: Machine) -> gemm.Routing:
+    if how.balanced:
+        return gemm.Routing(1.0, 1.0)
+    return gemm.Routing(machine.coefficient("routing", "imbalance"), machine.coefficient("routing", "spread"))
+
+
+def _attentions(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
+    found = _kind(ops, Attention)
+    if not found:
+        return None
+    rows = {
+        name: _rows([getattr(op, name) for op in found], width, machine)
+        for name in ("sequences", "query", "context", "heads", "kv_values", "pairs", "keys", "flops")
+    }
+    dims = _column([op.qk_dim + op.v_dim for op in found], machine)
+    limit = _column([op.limit for op in found], machine)
+    prefill = _column([float(op.phase == "prefill") for op in found], machine)
+    tile = np.minimum(rows["query"], machine.coefficient("attention", "query_tile"))
+    longest = prefill * 2 * tile * np.minimum(rows["context"] + rows["query"], limit) * dims
+    moved = rows["keys"] * rows["kv_values"] * how.kv_bytes
+    moved = moved + rows["sequences"] * rows["query"] * rows["heads"] * dims * ACTIVATION_BYTES
+    engine = attention.AttentionEngine(
+        matrix=_attention_rate(found, machine),
+        scores=machine.vector_rate / machine.coefficient("attention", "softmax_operations"),
+        cores=machine.cores,
+        bandwidth=machine.bandwidth * machine.coefficient("attention", "memory_efficiency"),
+    )
+    work = attention.Scores(rows["flops"], rows["pairs"] * rows["heads"], longest, moved)
+    timing = attention.attention_time(work, engine, machine.coefficient("launch", "kernel"))
+    return _timed(found, width, machine, timing, rows["flops"], moved)
+
+
+def _attention_rate(ops: Sequence[Attention], machine: Machine) -> Array:
+    rate = machine.peak("bf16") * machine.sustained("bf16")
+    return _column([rate * machine.coefficient("attention", f"{op.phase}_efficiency") for op in ops], machine)
+
+
+def _scans(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
+    del how
+    found = _kind(ops, Scan)
+    if not found:
+        return None
+    flops = _rows([op.flops for op in found], width, machine)
+    moved = _rows([2 * STATE_BYTES * op.state_values for op in found], width, machine)
+    rate = machine.peak("bf16") * machine.sustained("bf16") * machine.coefficient("scan", "compute_efficiency")
+    bandwidth = machine.bandwidth * machine.coefficient("scan", "memory_efficiency")
+    timing = attention.scan_time(flops, moved, rate, bandwidth, machine.coefficient("launch", "kernel"))
+    return _timed(found, width, machine, timing, flops, moved)
+
+
+def _vectors(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
+    found = _kind(ops, Vector) + _quantising(ops, how, machine)
+    if not found:
+        return None
+    read, written, operations = (
+        _rows([getattr(op, name) for op in found], width, machine) for name in _DIMENSIONS[Vector]
+    )
+    moved = (read + written) * ACTIVATION_BYTES
+    rate = machine.vector_rate * machine.coefficient("vector", "compute_efficiency")
+    bandwidth = machine.bandwidth * machine.coefficient("vector", "memory_efficiency")
+    timing = vector.vector_time(operations, moved, rate, bandwidth, machine.coefficient("launch", "vector_kernel"))
+    return _timed(found, width, machine, timing, operations, moved)
+
+
+def _quantising(ops: Sequence[Op], how: Pass, machine: Machine) -> list[Vector]:
+    """The kernel that quantises the input of each product with narrow activations, unless the stack fuses it."""
+    if "quantise" in machine.stack.fused:
+        return []
+    kernels = []
+    for op in _kind(ops, Gemm):
+        fmt = how.formats[op.scope]
+        if fmt.casts_activations:
+            values = op.m * op.k
+            written = values * fmt.activation_bytes / ACTIVATION_BYTES
+            kernels.append(
+                Vector(f"quantise_{op.name}", op.part, values, written, QUANTISE_OPERATIONS * values, op.count)
+            )
+    return kernels
+
+
+def _collectives(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
+    found = _kind(ops, Collective)
+    if not found:
+        return None
+    narrow = min(how.formats["experts"].activation_bytes, ACTIVATION_BYTES)
+    moved = _rows([op.values * (narrow if op.quantised else ACTIVATION_BYTES) for op in found], width, machine)
+    group, stride = (_rows([getattr(op, name) for op in found], width, machine) for name in ("group", "stride"))
+    timings = [_exchange(op, moved[row], group[row], stride[row], machine) for row, op in enumerate(found)]
+    shape = moved.shape[1:] if not machine.draws else (width, machine.draws)
+    timing = Timing(*(np.stack([np.broadcast_to(getattr(one, name), shape) for one in timings]) for name in _TIMING))
+    return _timed(found, width, machine, timing, np.zeros_like(moved), moved)
+
+
+_TIMING = ("total", "matrix", "vector", "memory", "link", "fixed")
+
+
+def _exchange(op: Collective, moved: Array, group: Array, stride: Array, machine: Machine) -> Timing:
+    fabric = machine.fabric
+    if op.pattern == "p2p":
+        return collective.send_time(moved, stride * group <= fabric.inner_size, fabric)
+    lies = collective.divide(group, stride, fabric)
+    if op.pattern == "all_reduce":
+        return collective.all_reduce_time(moved, lies, fabric)
+    if op.pattern == "all_to_all":
+        fixed = machine.coefficient("collective", "latency_all_to_all")
+        return collective.all_to_all_time(moved, op.fan, _trailing(op.relayed, machine), lies, fabric, fixed)
+    return collective.all_gather_time(moved, lies, fabric)
+
+
+_LAWS: tuple[Callable[[Sequence[Op], int, Pass, Machine], Timed | None], ...] = (
+    _gemms,
+    _grouped,
+    _attentions,
+    _scans,
+    _vectors,
+    _collectives,
+)
