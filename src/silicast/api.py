@@ -1,44 +1,159 @@
-"""The verbs of Silicast in Python; the command line has the same ones."""
+"""The verbs of Silicast in Python; the command line has the same ones.
 
+import silicast
+silicast.compare("deepseek-ai/DeepSeek-R1", ["ascend-910c", "h100-sxm"])
+silicast.forecast("Qwen/Qwen3-32B", "h200-sxm", silicast.Workload(4096, 1024, concurrency=64), tp=2)
+"""
+
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from silicast import catalog
-from silicast.estimate import Sampler
+from silicast.errors import InputError, not_found
+from silicast.estimate import DRAWS, Sampler
+from silicast.forecast import Forecast, memory_table
+from silicast.forecast import forecast as _forecast
 from silicast.machine import Machine
+from silicast.memory import Memory
 from silicast.model.config import read_model
+from silicast.planning.choose import drawn, fewest
 from silicast.planning.compare import Comparison
 from silicast.planning.compare import compare as _compare
+from silicast.planning.place import DEVICES, Placement, Sizes, given_layout, place
 from silicast.pool import PoolModel
-from silicast.scenario import Precision, Speculation, Targets, Workload
+from silicast.scenario import Layout, Load, Precision, Speculation, Targets, Workload
+
+TARGETS = Targets(2000.0, 50.0)
 
 
-def machine(chip: str, stack: str | None = None, system: str | None = None, draws: int = 0) -> Machine:
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What runs on a chip besides the model: system, stack, formats, speculation, routing, overlap. None = default."""
+
+    system: str | None = None
+    stack: str | None = None
+    weights: str | None = None
+    activations: str | None = None
+    kv_cache: str | None = None
+    speculation: Speculation = field(default_factory=Speculation)
+    balanced: bool = False
+    microbatches: int | None = None
+
+
+def machine(chip: str, setup: Setup | None = None, draws: int = 0) -> Machine:
     """A chip (id or path) in a system under a stack; both default to the chip's own."""
+    chosen = setup or Setup()
     found = catalog.complete(catalog.chip(chip))
-    software = catalog.stack(stack or found.stack)
-    coefficients = catalog.coefficients(found.id, software.id)
-    return Machine(found, catalog.system(system or found.system), software, coefficients, Sampler(draws))
+    software = catalog.stack(chosen.stack or found.stack)
+    system = catalog.system(chosen.system or found.system)
+    return Machine(found, system, software, catalog.coefficients(found.id, software.id), Sampler(draws))
 
 
-def pool(model: str, on: Machine, precision: Precision | None = None, **options: Any) -> PoolModel:
-    """A model (id or path of a config.json) on a machine, in the chip's native precision for the checkpoint."""
-    found = read_model(model)
-    return PoolModel(found, on, precision or on.native_precision(found), **options)
+def pool(model: str, chip: str, setup: Setup | None = None, draws: int = 0) -> PoolModel:
+    """A model (id or path of a config.json) on a chip, in the chip's native precision where none is given."""
+    chosen = setup or Setup()
+    architecture, on = read_model(model), machine(chip, chosen, draws)
+    native = on.native_precision(architecture, chosen.kv_cache)
+    if chosen.weights is not None:
+        native = Precision(chosen.weights, chosen.activations or chosen.weights, native.kv_cache)
+    elif chosen.activations is not None:
+        native = Precision(native.weights, chosen.activations, native.kv_cache)
+    if chosen.speculation.tokens and not architecture.mtp:
+        raise InputError(f"{architecture.id} has no multi-token-prediction layer; leave --mtp-tokens at 0.")
+    return PoolModel(architecture, on, native, chosen.speculation, chosen.balanced, chosen.microbatches)
+
+
+def forecast(
+    model: str,
+    chip: str,
+    workload: Workload | None = None,
+    targets: Targets = TARGETS,
+    setup: Setup | None = None,
+    **sizes: int | None,
+) -> Forecast:
+    """One deployment in steady state: at the workload's concurrency or rate, else at the best batch under `targets`.
+
+    `sizes`: devices, tp, pp, ep, attention_dp, cp; with none but devices the best layout is chosen.
+    """
+    points = pool(model, chip, setup)
+    load = workload or Workload()
+    placed = place(points, Sizes(**sizes), load, targets, DRAWS)
+    return _at(points, placed, load)
+
+
+def _at(points: PoolModel, placed: Placement, workload: Workload) -> Forecast:
+    told = _forecast(drawn(points, DRAWS), placed.layout, placed.sequences, workload, placed.over)
+    extra = () if placed.met else ("No batch meets the targets; the nearest one is shown.",)
+    if placed.over:
+        extra = (*extra, "The load exceeds what this deployment can hold or do: requests queue without bound.")
+    return replace(told, warnings=told.warnings + extra)
+
+
+def forecast_many(pool_model: PoolModel, layout: Layout, load: Load, context: Any) -> tuple[Any, Memory]:
+    """Seconds of one step of every configuration, shape `(config[, draw])`, and the memory of one device.
+
+    `layout` and `load` hold arrays; this is the code path of every forecast, of which one is the first row.
+    """
+    pool_model.model.check(layout)
+    return pool_model.step(load, layout).seconds, pool_model.memory(layout, context)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The memory of one device in GiB, and the layout it is for."""
+
+    model: str
+    chip: str
+    precision: str
+    layout: Layout
+    devices: int
+    packages: int
+    memory: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+def fit(
+    model: str, chip: str, workload: Workload | None = None, setup: Setup | None = None, **sizes: int | None
+) -> Fit:
+    """Does it fit, on how many devices, and how many requests. Raises DoesNotFitError with what would fit.
+
+    Without sizes: the fewest devices that hold weights, buffers and the cache of 16 requests.
+    """
+    points, load, given = pool(model, chip, setup), workload or Workload(), Sizes(**sizes)
+    if given.open:
+        space = fewest(points, load, given.devices or DEVICES)
+        roomiest = int(np.argmax(points.most_sequences(space, load) * space.attention_dp))
+        layout = space.pick(roomiest).whole()
+    else:
+        layout = given_layout(points, given)
+        points.require_fit(layout, load)
+    table = memory_table(points, layout, load)
+    devices = int(layout.devices)
+    return Fit(
+        points.model.id, points.machine.chip.id, str(points.precision), layout, devices,
+        int(points.packages(devices)), table, points.warnings,
+    )  # fmt: skip
 
 
 def compare(
     model: str,
     chips: list[str],
     workload: Workload | None = None,
-    targets: Targets | None = None,
+    targets: Targets = TARGETS,
     devices: int | None = None,
     packages: int | None = None,
     reference: str | None = None,
     claim: float | None = None,
-    speculation: Speculation | None = None,
+    setups: dict[str, Setup] | None = None,
 ) -> Comparison:
-    """`model` on each of `chips` side by side; the ratio is against `reference` (default: the last chip)."""
-    pools = [pool(model, machine(chip), speculation=speculation or Speculation()) for chip in chips]
-    limits = [packages * p.machine.chip.packages_of if packages else devices or 64 for p in pools]
+    """`model` on each of `chips` side by side; ratios are against `reference` (default: the last chip)."""
+    if reference is not None and reference not in chips:
+        raise not_found("Reference", reference, chips, f"It must be one of the chips compared: {', '.join(chips)}.")
+    if devices is not None and packages is not None:
+        raise InputError("Give devices or packages, not both.")
+    pools = [pool(model, chip, (setups or {}).get(chip)) for chip in chips]
+    limits = [packages * one.machine.chip.packages_of if packages else devices or DEVICES for one in pools]
     against = chips.index(reference) if reference else len(chips) - 1
-    return _compare(pools, workload or Workload(), targets or Targets(2000.0, 50.0), limits, against, claim)
+    return _compare(pools, workload or Workload(), targets, limits, against, claim)

@@ -59,7 +59,10 @@ class Sampler:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A node of the tree of parts: seconds (or bytes) of something, and what binds it."""
+    """A node of the tree of parts: seconds of something, what binds it, and the law and tier that answered.
+
+    A leaf also has the FLOPs and the bytes of one device in one step (a dot on the roofline), and how often it ran.
+    """
 
     name: str
     value: float
@@ -67,12 +70,18 @@ class Part:
     bound_by: str = ""
     tier: Tier = "datasheet"
     parts: tuple["Part", ...] = ()
+    law: str = ""
+    calls: float = 0.0
+    flops: float = 0.0
+    moved: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The node as plain data."""
         own: dict[str, Any] = {"name": self.name, "value": self.value, "unit": self.unit, "tier": self.tier}
         if self.bound_by:
             own["bound_by"] = self.bound_by
+        if self.law:
+            own |= {"law": self.law, "calls": self.calls, "flops": self.flops, "bytes": self.moved}
         if self.parts:
             own["parts"] = [part.to_json() for part in self.parts]
         return own

@@ -4,6 +4,7 @@ Here sources, ranges and tiers become floats. Nothing below this file knows wher
 remembers it for the bibliography and the tier.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -216,9 +217,12 @@ class Machine:
                 return cast
         return None
 
-    def tier(self) -> Tier:
-        """The worst tier of the coefficients used so far."""
-        return worst(tier for _, tier in self.used.values())
+    def tiers(self) -> Mapping[str, Tier]:
+        """The worst tier among the coefficients that each law has used so far."""
+        found: dict[str, list[Tier]] = defaultdict(list)
+        for name, (_, tier) in self.used.items():
+            found[name.partition(".")[0]].append(tier)
+        return defaultdict(lambda: "datasheet", {law: worst(tiers) for law, tiers in found.items()})
 
     def citations(self) -> tuple[Source, ...]:
         """Where the numbers used so far came from."""

@@ -1,12 +1,13 @@
-"""Explains a step: the tree of parts by operator, what binds it, MFU, MBU. Shares are of the middle draw."""
+"""Explains a step: the tree of parts by operator, what binds it, MFU, MBU, and the tier. Of the middle draw."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.estimate import Part, Tier
+from silicast.estimate import Part, Tier, worst
 from silicast.step import ROOFS, Step, Timed
 
 Array = NDArray[Any]
@@ -20,11 +21,13 @@ BOUNDS = {
     "fixed": "launch and latency",
     "host": "host",
 }
+#: a tier counts for a number when it answers for more than this share of its time: one part in twenty
+TIER_SHARE = 1 / (4 * 5)
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One configuration of a step: seconds, tree, seconds by resource, FLOPs and bytes of one device."""
+    """One configuration of a step: seconds, tree, seconds by resource, matrix FLOPs and bytes moved on one device."""
 
     seconds: float
     tree: Part
@@ -35,88 +38,109 @@ class Explained:
     @property
     def bound_by(self) -> str:
         """The resource that takes most of the time."""
-        return max(self.by_resource, key=lambda name: self.by_resource[name])
+        return self.tree.bound_by
 
-    def mfu(self, peak: float) -> float:
-        """FLOPs of the matrix operators over `peak` x time."""
-        return self.flops / (peak * self.seconds)
+    @property
+    def tier(self) -> Tier:
+        """The worst tier that answers for more than 5 % of the time."""
+        return self.tree.tier
 
-    def mbu(self, bandwidth: float) -> float:
-        """Bytes that had to move over `bandwidth` x time."""
-        return self.moved / (bandwidth * self.seconds)
+    def leaves(self) -> list[Part]:
+        """Operators, longest first."""
+        found = [leaf for node in self.tree.parts for leaf in (node.parts or (node,))]
+        return sorted(found, key=lambda part: -part.value)
 
 
-def explained(step: Step, index: int = 0, tier: Tier = "datasheet") -> Explained:
-    """The parts of configuration `index`. Their sum, less what overlap hides, is the step."""
+def explained(step: Step, tiers: Mapping[str, Tier], index: int = 0) -> Explained:
+    """The parts of configuration `index`; their sum, less what overlap hides, is the step. `tiers` is by law."""
     repeats = float(np.broadcast_to(step.microbatches, step.seconds.shape[:1])[index])
     leaves: dict[str, list[Part]] = {}
     resources = dict.fromkeys(BOUNDS.values(), 0.0)
-    flops = moved = 0.0
     for group in step.groups:
-        for row, name in enumerate(group.names):
-            leaf, shares = _leaf(group, row, index, repeats, name, tier)
-            if leaf.value:
-                leaves.setdefault(group.parts[row], []).append(leaf)
+        for row, part in enumerate(group.parts):
+            leaf, shares = _leaf(group, row, index, repeats, tiers)
             for resource, seconds in shares.items():
                 resources[resource] += seconds
-            calls = repeats * _at(group.count, row, index)
-            if group.kind == "matrix":
-                flops += calls * _at(group.flops, row, index)
-            if group.kind != "exchange":
-                moved += calls * _at(group.moved, row, index)
-    host, hidden = _middle(step.host, index), _middle(step.hidden, index)
-    resources["host"] += host
-    seconds = _middle(step.seconds, index)
-    nodes = [_node(name, parts, tier) for name, parts in leaves.items()]
-    nodes.append(Part("host", host, "s", "host", tier))
-    if hidden:
-        nodes.append(Part("hidden by overlap", -hidden, "s", "", tier))
-        _hide(resources, hidden)
-    nodes.sort(key=lambda part: -part.value)
-    bound = max(resources, key=lambda name: resources[name])
-    return Explained(seconds, Part("step", seconds, "s", bound, tier, tuple(nodes)), resources, flops, moved)
+            if leaf.value:
+                leaves.setdefault(part, []).append(leaf)
+    host = Part("host", _middle(step.host, index), "s", BOUNDS["host"], tiers["host"], law="host", calls=1.0)
+    resources[BOUNDS["host"]] += host.value
+    hidden = _middle(step.hidden, index)
+    _hide(resources, hidden)
+    nodes = [*(_node(name, parts) for name, parts in leaves.items()), host]
+    tree = _root(_middle(step.seconds, index), nodes, hidden, resources)
+    everything = [leaf for parts in leaves.values() for leaf in parts]
+    flops = sum(leaf.flops for leaf in everything if leaf.law not in ("vector", "collective"))
+    moved = sum(leaf.moved for leaf in everything if leaf.law != "collective")
+    return Explained(tree.value, tree, resources, flops, moved)
 
 
-def _leaf(group: Timed, row: int, index: int, repeats: float, name: str, tier: Tier) -> tuple[Part, dict[str, float]]:
+def _leaf(
+    group: Timed, row: int, index: int, repeats: float, tiers: Mapping[str, Tier]
+) -> tuple[Part, dict[str, float]]:
     calls = repeats * _at(group.count, row, index)
     total = calls * _at(group.timing.total, row, index)
     fixed = min(calls * _at(group.timing.fixed, row, index), total)
     roofs = {resource: _at(getattr(group.timing, resource), row, index) for resource in ROOFS}
     binding = BOUNDS[max(roofs, key=lambda resource: roofs[resource])]
-    shares = {binding: total - fixed, BOUNDS["fixed"]: fixed}
-    bound = binding if total - fixed >= fixed else BOUNDS["fixed"]
-    return Part(name, total, "s", bound, tier), shares
+    part = Part(
+        group.names[row],
+        total,
+        "s",
+        binding if total - fixed >= fixed else BOUNDS["fixed"],
+        tiers[group.law],
+        law=group.law,
+        calls=calls,
+        flops=calls * _at(group.flops, row, index),
+        moved=calls * _at(group.moved, row, index),
+    )
+    return part, {binding: total - fixed, BOUNDS["fixed"]: fixed}
 
 
-def _node(name: str, parts: list[Part], tier: Tier) -> Part:
+def _node(name: str, parts: list[Part]) -> Part:
+    ordered = tuple(sorted(parts, key=lambda part: -part.value))
+    total = sum(part.value for part in parts)
+    return Part(name, total, "s", _largest(parts), _tier(ordered, total), ordered)
+
+
+def _root(seconds: float, nodes: list[Part], hidden: float, resources: dict[str, float]) -> Part:
+    ordered = sorted(nodes, key=lambda part: -part.value)
+    leaves = [leaf for node in ordered for leaf in (node.parts or (node,))]
+    saved = [Part("hidden by overlap", -hidden, "s", "", law="overlap")] if hidden else []
+    bound = max(resources, key=lambda name: resources[name])
+    return Part("step", seconds, "s", bound, _tier(leaves, seconds), (*ordered, *saved))
+
+
+def _tier(leaves: list[Part] | tuple[Part, ...], seconds: float) -> Tier:
+    by_tier: dict[Tier, float] = {}
+    for leaf in leaves:
+        by_tier[leaf.tier] = by_tier.get(leaf.tier, 0.0) + leaf.value
+    return worst(tier for tier, value in by_tier.items() if value > TIER_SHARE * seconds)
+
+
+def _largest(parts: list[Part]) -> str:
     by_bound: dict[str, float] = {}
     for part in parts:
         by_bound[part.bound_by] = by_bound.get(part.bound_by, 0.0) + part.value
-    ordered = tuple(sorted(parts, key=lambda part: -part.value))
-    bound = max(by_bound, key=lambda key: by_bound[key])
-    return Part(name, sum(part.value for part in parts), "s", bound, tier, ordered)
+    return max(by_bound, key=lambda name: by_bound[name])
 
 
 def _hide(resources: dict[str, float], hidden: float) -> None:
-    """Overlap hides the exchange first: it is what runs beside the compute."""
-    link = BOUNDS["link"]
-    taken = min(resources[link], hidden)
-    resources[link] -= taken
-    fixed = BOUNDS["fixed"]
-    resources[fixed] = max(resources[fixed] - (hidden - taken), 0.0)
+    """Overlap hides the exchange, which runs beside the compute: its link time first, then its latency."""
+    for resource in ("link", "fixed"):
+        taken = min(resources[BOUNDS[resource]], hidden)
+        resources[BOUNDS[resource]] -= taken
+        hidden -= taken
 
 
 def _at(values: Any, row: int, index: int) -> float:
+    """One cell of `(operator, config[, draw])`, which may be broadcast along any axis; the middle of its draws."""
     array = np.asarray(values, dtype=float)
-    if array.ndim == 0:
-        return float(array)
-    line = array[row if array.shape[0] > 1 else 0]
-    if line.ndim == 0:
-        return float(line)
-    cell = line[index if line.shape[0] > 1 else 0]
-    return float(np.median(cell))
+    for position in (row, index):
+        if array.ndim:
+            array = array[position if array.shape[0] > 1 else 0]
+    return float(np.median(array))
 
 
 def _middle(values: Array, index: int) -> float:
-    cell = values[index if values.shape[0] > 1 else 0]
-    return float(np.median(cell))
+    return float(np.median(values[index if values.shape[0] > 1 else 0]))

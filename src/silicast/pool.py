@@ -42,6 +42,11 @@ class PoolModel:
         return self._formats[1]
 
     @property
+    def product_mode(self) -> str:
+        """Matrix mode of most products: of the experts, else of the dense feed-forward network."""
+        return self._formats[0]["experts" if self.model.experts else "ffn"].mode
+
+    @property
     def kv_bytes(self) -> float:
         """Bytes of one cached value."""
         return BYTES[self.precision.kv_cache]

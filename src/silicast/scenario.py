@@ -79,6 +79,14 @@ class Layout:
         """Ranks over which one routed expert is cut."""
         return self.stage_devices // self.ep
 
+    def whole(self) -> "Layout":
+        """One layout with plain integers."""
+        return Layout(*(int(np.asarray(getattr(self, item.name))) for item in fields(self)))
+
+    def arrays(self) -> "Layout":
+        """One layout as arrays of length one: the shape that laws expect."""
+        return Layout(*(np.array([float(np.asarray(getattr(self, item.name)))]) for item in fields(self)))
+
     def pick(self, index: Any) -> Self:
         """The rows `index` of an array of layouts."""
         picked: Self = _pick(self, index)

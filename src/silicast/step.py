@@ -5,7 +5,7 @@ One code path for one configuration and for 100,000: arrays have shape `(operato
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from silicast.model.ops import Attention, Collective, Gemm, GroupedGemm, Op, Sca
 from silicast.scenario import Layout, Load, Size
 
 Array = NDArray[Any]
-Kind = Literal["matrix", "vector", "exchange"]
 
 #: resources of `Timing` that may bind an operator
 ROOFS = ("matrix", "vector", "memory", "link")
@@ -33,7 +32,7 @@ STATE_BYTES = 4.0
 class Timed:
     """Operators of one kind with times (per call), counts, FLOPs and bytes, rows of `(operator, config[, draw])`."""
 
-    kind: Kind
+    law: str
     names: list[str]
     parts: list[str]
     timing: Timing
@@ -114,7 +113,14 @@ _DIMENSIONS: dict[type[Op], tuple[str, ...]] = {
 }
 
 
-_KINDS: dict[type[Op], Kind] = {Vector: "vector", Collective: "exchange"}
+_LAW_OF: dict[type[Op], str] = {
+    Gemm: "gemm",
+    GroupedGemm: "grouped_gemm",
+    Attention: "attention",
+    Scan: "scan",
+    Vector: "vector",
+    Collective: "collective",
+}
 
 
 def _tax(load: Load, machine: Machine) -> Any:
@@ -158,7 +164,7 @@ def _kind(ops: Iterable[Op], kind: type[Op]) -> list[Any]:
 
 def _timed(ops: Sequence[Any], width: int, machine: Machine, timing: Timing, flops: Array, moved: Array) -> Timed:
     return Timed(
-        _KINDS.get(type(ops[0]), "matrix"),
+        _LAW_OF[type(ops[0])],
         [op.name for op in ops],
         [op.part for op in ops],
         timing,

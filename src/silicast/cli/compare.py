@@ -5,11 +5,13 @@ from typing import Annotated
 import typer
 
 from silicast import api
+from silicast.cli import scenario
 from silicast.cli.options import (
     AsJson,
     Claim,
     Devices,
     InputTokens,
+    KvCache,
     Model,
     MtpAcceptance,
     MtpTokens,
@@ -18,17 +20,20 @@ from silicast.cli.options import (
     PrefixHit,
     Tpot,
     Ttft,
-)
+)  # fmt: skip
+from silicast.errors import InputError
 from silicast.report.compare import render
 from silicast.report.document import comparison_document, emit
 from silicast.report.screen import screen
-from silicast.scenario import Speculation, Targets, Workload
-from silicast.units import duration_ms
+from silicast.scenario import Workload
 
 
 def command(
     model: Model,
-    chips: Annotated[list[str], typer.Argument(help="Chip ids or paths of chip files; the last is the reference.")],
+    chips: Annotated[
+        list[str],
+        typer.Argument(help="Chip ids or paths of chip files; the last is the reference.", show_default=False),
+    ],
     input_tokens: InputTokens = 4096,
     output_tokens: OutputTokens = 1024,
     prefix_hit: PrefixHit = 0.0,
@@ -36,19 +41,38 @@ def command(
     tpot: Tpot = "50ms",
     devices: Devices = None,
     packages: Packages = None,
+    kv_cache: KvCache = None,
     mtp_tokens: MtpTokens = 0,
     mtp_acceptance: MtpAcceptance = 0.7,
+    stack: Annotated[list[str] | None, typer.Option(help="CHIP=STACK, for a stack other than the chip's own.")] = None,
     reference: Annotated[str | None, typer.Option(help="Chip that ratios divide by (default: the last one).")] = None,
     claim: Claim = None,
     as_json: AsJson = False,
 ) -> None:
-    workload = Workload(input_tokens, output_tokens, prefix_hit)
-    targets = Targets(duration_ms(ttft), duration_ms(tpot))
-    draft = Speculation(mtp_tokens, mtp_acceptance if mtp_tokens else 0.0)
+    stacks = _stacks(stack or [], chips)
+    draft = scenario.speculation(mtp_tokens, mtp_acceptance)
     answer = api.compare(
-        model, chips, workload, targets, devices, packages, reference=reference, claim=claim, speculation=draft
+        model,
+        chips,
+        Workload(input_tokens, output_tokens, prefix_hit),
+        scenario.targets(ttft, tpot),
+        scenario.positive("devices", devices),
+        scenario.positive("packages", packages),
+        reference=reference,
+        claim=scenario.claimed(claim),
+        setups={chip: api.Setup(stack=stacks.get(chip), kv_cache=kv_cache, speculation=draft) for chip in chips},
     )
     if as_json:
         emit(comparison_document(answer))
     else:
         render(answer, screen())
+
+
+def _stacks(pairs: list[str], chips: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        chip, separator, name = pair.partition("=")
+        if not separator or chip not in chips:
+            raise InputError(f"--stack takes CHIP=STACK with a chip that is compared, got '{pair[:60]}'.")
+        found[chip] = name
+    return found

@@ -12,6 +12,9 @@ from silicast.errors import InputError, SilicastError
 #: verb -> one line of help; the module of the same name has `command` (a function) or `app` (verbs below the verb)
 VERBS = {
     "compare": "One model on several chips, side by side: the ratio, its range and its causes.",
+    "forecast": "One model on one chip: latency, throughput, utilisation and memory, with ranges.",
+    "fit": "Does it fit, on how many devices, with room for how many requests.",
+    "explain": "Where the time goes: operators, laws, tiers, sources.",
     "chips": "List chips, show one with its sources, print a template for your own.",
     "systems": "List systems, show one with its domains.",
     "models": "List models, show one with its parameters.",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -25,12 +25,13 @@ MOST_REDUNDANT = 0.5
 
 @dataclass(frozen=True)
 class Quantisation:
-    """How a checkpoint stores its weights: the format, and the scopes it applies to."""
+    """How a checkpoint stores its weights: the format, and the scopes it applies to; `rest` has another one."""
 
     weights: str
     activations: str
     scopes: frozenset[Scope]
     kv_cache: str | None = None
+    rest: "Quantisation | None" = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Model:
 
     @staticmethod
     def from_hf(name: str) -> "Model":
-        """The Model of a Hugging Face id, an alias, or the path of a config.json. Raises NotFoundError or ConfigError."""
+        """The Model of a Hugging Face id, an alias, or a path. Raises NotFoundError or ConfigError."""
         from silicast.model.config import read_model
 
         return read_model(name)
@@ -138,6 +139,19 @@ class Model:
             return frozenset({"experts", "shared", "ffn"})
         return frozenset({"attention", "indexer", "ffn", "experts", "shared"})
 
+    def formats(self, precision: Precision) -> dict[Scope, tuple[str, str]]:
+        """(weights, activations) of every scope under `precision`: BF16 where a scope is not quantised.
+
+        A checkpoint with two formats keeps the second one where the first is used as published.
+        """
+        table: dict[Scope, tuple[str, str]] = dict.fromkeys(get_args(Scope), ("bf16", "bf16"))
+        own = self.quantisation
+        if own is not None and own.rest is not None and precision.weights == own.weights:
+            table |= dict.fromkeys(own.rest.scopes, (own.rest.weights, own.rest.activations))
+        return table | dict.fromkeys(
+            self.quantised_scopes(precision.weights), (precision.weights, precision.activations)
+        )
+
     def check(self, layout: Layout) -> None:
         """Raises LayoutError when a size does not divide the heads, the columns, the experts or the layers."""
         for rule in self._rules(layout):
@@ -206,7 +220,9 @@ class Model:
         own: Size = sum(count * getattr(block, what)(layout, context) for block, count in self.blocks)
         own = own * self._stage_share(layout)
         if drafts:
-            own = own + self.mtp_layers * sum(count * getattr(block, what)(layout, context) for block, count in self.mtp)
+            own = own + self.mtp_layers * sum(
+                count * getattr(block, what)(layout, context) for block, count in self.mtp
+            )
         return own
 
     def state_values(self, layout: Layout) -> Size:
@@ -241,9 +257,7 @@ class Model:
         drafts = load.query_tokens - 1
         once = np.minimum(drafts, 1)
         prefill = shard(Load(load.prefill_sequences, load.prefill_tokens, load.prefill_context), layout, stack)
-        decode = shard(
-            Load(decode_sequences=load.decode_sequences, decode_context=load.decode_context), layout, stack
-        )
+        decode = shard(Load(decode_sequences=load.decode_sequences, decode_context=load.decode_context), layout, stack)
         found: list[Op] = []
         for part, repeats in ((prefill, once * prefill.prefills), (decode, drafts * decode.decodes)):
             for block, count in self.mtp:
@@ -256,9 +270,7 @@ class Model:
         return [
             Vector("embedding", "embedding", values, values, values),
             Collective("embedding_all_reduce", "embedding", "all_reduce", values, layout.tp, 1, count=part.parallel),
-            Collective(
-                "pipeline_send", "exchange", "p2p", values, layout.pp, layout.stage_devices, count=layout.pp - 1
-            ),
+            Collective("pipeline_send", "exchange", "p2p", values, layout.pp, part.ranks, count=layout.pp - 1),
             *self._output(part.load.logits, part),
         ]
 

@@ -4,7 +4,7 @@ import json
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from silicast.catalog import data_folder
 from silicast.errors import ConfigError, not_found
@@ -24,18 +24,26 @@ class Fields:
         self.values = values
         self.where = where
 
-    def size(self, *keys: str, default: Any = _NO_DEFAULT, zero: bool = False, most: int = MAX_SIZE) -> Any:
+    @overload
+    def size(self, *keys: str, default: int = ..., zero: bool = False, most: int = MAX_SIZE) -> int: ...
+
+    @overload
+    def size(self, *keys: str, default: None, zero: bool = False, most: int = MAX_SIZE) -> int | None: ...
+
+    def size(self, *keys: str, default: Any = _NO_DEFAULT, zero: bool = False, most: int = MAX_SIZE) -> int | None:
         """A positive whole number under the first of `keys` that is present (`zero` allows 0), else `default`."""
         key, value = self._first(keys, default)
-        if value is default and default is not _NO_DEFAULT:
-            return value
+        if value is default:
+            return default if isinstance(default, int) else None
         return self.whole(key, value, zero, most)
 
     def whole(self, key: str, value: Any, zero: bool = False, most: int = MAX_SIZE) -> int:
         """`value` as a whole number in range, named `key` in the error."""
         least = 0 if zero else 1
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise ConfigError(f"{self.where}: '{key}' must be a whole number from {least} to {most}, got {_short(value)}.")
+            raise ConfigError(
+                f"{self.where}: '{key}' must be a whole number from {least} to {most}, got {_short(value)}."
+            )
         return value
 
     def number(self, *keys: str) -> float:
@@ -157,7 +165,9 @@ def _locate(name: str) -> tuple[Path, str]:
         raise ConfigError(f"'{name}' is a folder without a config.json.")
     if path.is_file():
         return path, path.stem if path.stem != "config" else path.resolve().parent.name
-    raise not_found("Model", name, [*model_ids(), *aliases()], "List them with: silicast models, or give the path of a config.json")
+    raise not_found(
+        "Model", name, [*model_ids(), *aliases()], "List them with: silicast models, or give the path of a config.json"
+    )
 
 
 @cache
@@ -170,7 +180,9 @@ def _read(path: Path, _modified: int, identity: str) -> Model:
 def _read_json(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     if size > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path.name} has {size / 1e6:.0f} MB; a config.json has at most {MAX_CONFIG_BYTES >> 20} MB.")
+        raise ConfigError(
+            f"{path.name} has {size / 1e6:.0f} MB; a config.json has at most {MAX_CONFIG_BYTES >> 20} MB."
+        )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, OSError, RecursionError) as error:

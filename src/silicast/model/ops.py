@@ -205,10 +205,11 @@ def attended_pairs(query: Size, context: Size, limit: float, causal: bool = True
     pairs = free context + free (free + 1) / 2 + (query - free) limit. Without causality: query x (context + query).
     """
     if not causal:
-        return query * np.minimum(context + query, limit)
+        reach: Size = np.minimum(context + query, limit)
+        return query * reach
     if limit == float("inf"):
         return query * context + query * (query + 1) / 2
-    free = np.clip(limit - context, 0, query)
+    free: Size = np.clip(limit - context, 0, query)
     return free * context + free * (free + 1) / 2 + (query - free) * limit
 
 
@@ -218,6 +219,7 @@ def chunked_pairs(query: Size, context: Size, chunk: float) -> Size:
     A token at position p of a chunk has p keys. Within the first chunk that is exact; beyond, requests stand anywhere
     in their chunk, so a token has (chunk + 1) / 2 keys on average. Exact at whole chunks.
     """
-    after, before = (np.minimum(tokens, chunk) for tokens in (context + query, context))
+    after: Size = np.minimum(context + query, chunk)
+    before: Size = np.minimum(context, chunk)
     mean = (chunk + 1) / 2
     return (after * (after + 1) - before * (before + 1)) / 2 + (query - (after - before)) * mean

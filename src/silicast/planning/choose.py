@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from silicast.errors import DoesNotFitError
 from silicast.estimate import Sampler
-from silicast.machine import Machine
 from silicast.memory import GIB
 from silicast.planning.space import Candidates, layouts, with_batches
 from silicast.pool import PoolModel
@@ -137,9 +136,4 @@ def _per_package(pool: PoolModel, candidates: Candidates, steady: Steady, worklo
 
 
 def _choice(candidates: Candidates, index: int, met: bool) -> Choice:
-    row = candidates.layout.pick(index)
-    sizes = {name: int(getattr(row, name)) for name in ("tp", "pp", "ep", "attention_dp", "cp")}
-    return Choice(Layout(**sizes), float(candidates.sequences[index]), met)
-
-
-__all__ = ["Choice", "Machine", "best", "drawn", "fewest", "median"]
+    return Choice(candidates.layout.pick(index).whole(), float(candidates.sequences[index]), met)

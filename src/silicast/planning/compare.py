@@ -1,23 +1,20 @@
 """The main job: one model on several chips, each in its own best deployment, and the ratio with its causes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from silicast.errors import DoesNotFitError, InputError
-from silicast.estimate import DRAWS, Estimate, worst
-from silicast.hardware import Source
-from silicast.memory import GIB
-from silicast.parts import Explained, explained
-from silicast.planning.causes import CAUSES, Cause, Hybrid, shares
-from silicast.planning.choose import FEWEST_REQUESTS, Choice, best, drawn, fewest, median
+from silicast.estimate import DRAWS, Estimate, Tier, worst
+from silicast.forecast import Forecast, forecast
+from silicast.planning.causes import Cause, Hybrid, shares
+from silicast.planning.choose import best, drawn, fewest, median
 from silicast.planning.space import layouts
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Targets, Workload
-from silicast.serving.steady import loads
 
 Array = NDArray[Any]
 Kind = Literal["fewest", "best"]
@@ -29,41 +26,27 @@ MAP_CONTEXTS = (1024, 4096, 16384, 65536)
 
 @dataclass(frozen=True)
 class Row:
-    """One deployment of one chip: a mixed pool, and pure prefill and decode pools of the same layout."""
+    """One deployment of one chip: why it was chosen, whether it meets the targets, and its forecast."""
 
     kind: Kind
-    chip: str
-    layout: Layout
-    sequences: float
     met: bool
-    devices: int
-    packages: int
-    estimates: dict[str, Estimate]
-    memory: dict[str, float]
-    decode: Explained
-    prefill: Explained
-    samples: Array = field(repr=False)
+    forecast: Forecast
 
 
 @dataclass(frozen=True)
 class ChipAnswer:
     """All that `compare` says about one chip."""
 
+    rows: tuple[Row, Row]
     chip: str
     name: str
-    stack: str
-    system: str
     precision: str
     devices_per_package: int
-    rows: tuple[Row, ...]
-    warnings: tuple[str, ...]
-    missing: tuple[str, ...]
-    citations: tuple[Source, ...]
 
     @property
-    def best(self) -> Row:
-        """The row with most output per package."""
-        return self.rows[-1]
+    def best(self) -> Forecast:
+        """The deployment with most output per package."""
+        return self.rows[-1].forecast
 
 
 @dataclass(frozen=True)
@@ -128,80 +111,13 @@ def compare(
 
 
 def _answer(pool: PoolModel, workload: Workload, targets: Targets, most: int) -> ChipAnswer:
-    drawing = drawn(pool, DRAWS)
     small = best(pool, fewest(pool, workload, most), workload, targets, DRAWS)
     large = best(pool, layouts(pool, most), workload, targets, DRAWS)
-    rows = tuple(row(drawing, kind, choice, workload) for kind, choice in (("fewest", small), ("best", large)))  # type: ignore[arg-type]
-    machine = drawing.machine
-    return ChipAnswer(
-        chip=machine.chip.id,
-        name=machine.chip.name,
-        stack=machine.stack.id,
-        system=machine.system.id,
-        precision=str(pool.precision),
-        devices_per_package=machine.chip.packages_of,
-        rows=rows,
-        warnings=pool.warnings,
-        missing=machine.chip.missing,
-        citations=machine.citations(),
-    )
-
-
-def row(pool: PoolModel, kind: Kind, choice: Choice, workload: Workload) -> Row:
-    """All numbers of one deployment, from draws."""
-    layout, sequences = choice.layout, choice.sequences
-    devices = int(layout.devices)
-    packages = int(pool.packages(devices))
-    steady = pool.closed(_arrays(layout), workload, np.array([sequences]))
-    decode, _, _ = loads(workload, sequences, pool.machine.stack.chunk_tokens, pool.speculation.tokens)
-    decode_step = pool.staged_step(decode, layout)
-    prefill_step = pool.step(pool.full_chunk(workload), layout)
-    tier = pool.machine.tier()
-    told = explained(decode_step, tier=tier), explained(prefill_step, tier=tier)
-    decode_rate = pool.decode_rate(layout, sequences, decode.decode_context)
-    prefill_rate = pool.prefill_rate(layout, workload)
-    output = steady.requests[0] * workload.output_tokens
-    estimates = {
-        "ttft_ms": Estimate.of(steady.ttft[0] * 1e3, "ms", tier, told[1].bound_by),
-        "tpot_ms": Estimate.of(steady.tpot[0] * 1e3, "ms", tier, told[0].bound_by),
-        **_rates("output", output, pool, devices, packages, told[0].bound_by),
-        **_rates("decode_output", decode_rate, pool, devices, packages, told[0].bound_by),
-        **_rates("prefill_input", prefill_rate, pool, devices, packages, told[1].bound_by),
-    }
-    return Row(
-        kind, pool.machine.chip.id, layout, sequences, choice.met, devices, packages, estimates,
-        _memory(pool, layout, workload), told[0], told[1], output / packages,
-    )  # fmt: skip
-
-
-def _rates(name: str, rate: Array, pool: PoolModel, devices: int, packages: int, bound: str) -> dict[str, Estimate]:
-    tier = pool.machine.tier()
-    found = {
-        f"{name}_tokens_per_s_per_device": Estimate.of(rate / devices, "tokens/s", tier, bound),
-        f"{name}_tokens_per_s_per_package": Estimate.of(rate / packages, "tokens/s", tier, bound),
-    }
-    watts = pool.machine.chip.power.get("package")
-    if watts is not None:
-        power = pool.machine.field("power.package", watts)
-        found[f"{name}_tokens_per_s_per_w"] = Estimate.of(rate / packages / power, "tokens/s/W", tier, bound)
-    return found
-
-
-def _memory(pool: PoolModel, layout: Layout, workload: Workload) -> dict[str, float]:
-    found = pool.memory(layout, workload.input_tokens + workload.output_tokens)
-    gib = {
-        name: float(getattr(found, name)) / GIB
-        for name in ("capacity", "usable", "weights", "activations", "buffers", "runtime", "free")
-    }
-    most = pool.most_sequences(layout, workload) * layout.attention_dp
-    return {f"{name}_gib": value for name, value in gib.items()} | {
-        "kv_per_request_per_device_gib": float(found.sequence) / GIB,
-        "max_requests": float(most),
-    }
-
-
-def _arrays(layout: Layout) -> Layout:
-    return Layout(*(np.array([float(getattr(layout, name))]) for name in ("tp", "pp", "ep", "attention_dp", "cp")))
+    drawing = drawn(pool, DRAWS)
+    told = {choice: forecast(drawing, choice.layout, choice.sequences, workload) for choice in (small, large)}
+    chip = pool.machine.chip
+    rows = Row("fewest", small.met, told[small]), Row("best", large.met, told[large])
+    return ChipAnswer(rows, chip.id, chip.name, str(pool.precision), chip.packages_of)
 
 
 Side = tuple[PoolModel, ChipAnswer, int]
@@ -228,7 +144,7 @@ def _ratio(side: Side, against: Side, workload: Workload, targets: Targets) -> R
     )
 
 
-def _of_medians(numerator: Array, denominator: Array, ratio: Array, tier: Any) -> Estimate:
+def _of_medians(numerator: Array, denominator: Array, ratio: Array, tier: Tier) -> Estimate:
     """The ratio of the two printed medians, with the range of the ratio over the draws they share."""
     low, high = np.percentile(ratio, (10, 90))
     value = float(np.median(numerator) / np.median(denominator))
@@ -253,7 +169,7 @@ def _factors(
             choice = best(mixed, layouts(mixed, most), workload, targets)
         except (DoesNotFitError, ValueError):
             return float("nan")
-        steady = mixed.closed(_arrays(choice.layout), workload, np.array([choice.sequences]))
+        steady = mixed.closed(choice.layout.arrays(), workload, np.array([choice.sequences]))
         return float(median(steady.requests)[0] / float(choice.layout.devices))
 
     found: dict[str, float] = {str(cause): factor for cause, factor in shares(value).items()}
@@ -284,6 +200,3 @@ def _prefill_rate(pool: PoolModel, layout: Layout, context: int) -> Array:
 def _decode_rate(pool: PoolModel, layout: Layout, batch: int, context: int) -> Array:
     packages = int(pool.packages(layout.devices))
     return np.asarray(pool.decode_rate(layout, batch * packages / int(layout.attention_dp), context) / packages)
-
-
-__all__ = ["CAUSES", "FEWEST_REQUESTS", "Cell", "ChipAnswer", "Comparison", "Ratio", "Row", "compare"]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from silicast.errors import LayoutError
 from silicast.pool import PoolModel
 from silicast.scenario import Layout
 
@@ -23,17 +24,23 @@ def device_counts(most: int) -> list[int]:
     return sorted(counts | {most})
 
 
-def layouts(pool: PoolModel, most: int) -> Layout:
-    """All layouts of up to `most` devices that the model and the system allow, as one Layout of arrays.
+def layouts(pool: PoolModel, most: int, exactly: bool = False) -> Layout:
+    """All layouts of up to (or `exactly`) `most` devices that model and system allow, as one Layout of arrays.
 
     Tensor parallelism stays inside a node; experts are spread over all ranks of a stage (expert parallelism) or cut
     (tensor parallelism); dense models scale beyond a node by pipeline stages, and by replicas outside of this space.
     """
     limit = min(most, pool.machine.system.max_devices or most)
-    rows = [row for devices in device_counts(limit) for row in _rows(pool, devices)]
+    counts = [most] if exactly else device_counts(limit)
+    rows = [row for devices in counts for row in _rows(pool, devices)]
+    if not rows:
+        raise LayoutError(f"No layout of {pool.model.id} has exactly {most} devices; try a power of two.")
     tp, pp, ep, attention_dp = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     layout = Layout(tp=tp, pp=pp, ep=ep, attention_dp=attention_dp)
-    return layout.pick(np.flatnonzero(pool.model.allows(layout)))
+    allowed = np.flatnonzero(pool.model.allows(layout))
+    if not allowed.size:
+        raise LayoutError(f"No layout of {pool.model.id} divides its heads over {most} devices; try a power of two.")
+    return layout.pick(allowed)
 
 
 def _rows(pool: PoolModel, devices: int) -> list[tuple[int, int, int, int]]:

@@ -6,9 +6,8 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from silicast.estimate import Estimate
 from silicast.planning.compare import Cell, ChipAnswer, Comparison, Ratio, Row
-from silicast.report.numbers import rounded
+from silicast.report.numbers import rounded, spread
 
 COLUMNS_PER_TABLE = 4
 
@@ -64,17 +63,12 @@ def verdict(answer: Comparison) -> list[str]:
             f"{names[ratio.reference]} ({ratio.precisions[1]}); per device {spread(ratio.per_device)}. "
             f"80 % range, tier {ratio.per_package.tier}."
         )
-    lines += [_unmet(chip) for chip in answer.chips if not chip.best.met]
+    lines += [_unmet(chip) for chip in answer.chips if not chip.rows[-1].met]
     return lines
 
 
 def _unmet(chip: ChipAnswer) -> str:
     return f"[yellow]{chip.name}: no layout meets the targets; the nearest one is shown.[/yellow]"
-
-
-def spread(estimate: Estimate) -> str:
-    """`0.62 (0.45-0.86)`: two figures, which is what a forecast of this kind knows."""
-    return f"{rounded(estimate.value, 2)} ({rounded(estimate.low, 2)}-{rounded(estimate.high, 2)})"
 
 
 def deployment_tables(chips: Sequence[ChipAnswer]) -> Iterable[Table]:
@@ -92,26 +86,27 @@ def _deployments(columns: Sequence[tuple[ChipAnswer, Row]]) -> Table:
         table.add_column(f"{chip.chip}\n{head}", justify="right", no_wrap=True)
     rows = [row for _, row in columns]
     facts = (
-        ("devices / packages", [f"{row.devices} / {row.packages}" for row in rows]),
+        ("devices / packages", [f"{row.forecast.devices} / {row.forecast.packages}" for row in rows]),
         ("tp x attn-dp x pp, ep", [_layout(row) for row in rows]),
-        ("requests in flight", [f"{row.sequences * int(row.layout.attention_dp):,.0f}" for row in rows]),
+        ("requests in flight", [f"{row.forecast.concurrency:,.0f}" for row in rows]),
         ("meets the targets", ["yes" if row.met else "no" for row in rows]),
-        ("weights, GiB/device", [rounded(row.memory["weights_gib"]) for row in rows]),
-        ("KV room, GiB/device", [rounded(row.memory["free_gib"]) for row in rows]),
-        ("requests that fit", [f"{row.memory['max_requests']:,.0f}" for row in rows]),
+        ("weights, GiB/device", [rounded(row.forecast.memory["weights_gib"]) for row in rows]),
+        ("KV room, GiB/device", [rounded(row.forecast.memory["free_gib"]) for row in rows]),
+        ("requests that fit", [f"{row.forecast.memory['max_requests']:,.0f}" for row in rows]),
     )
     for label, cells in facts:
         table.add_row(label, *cells)
     for key, label in METRICS:
-        if any(key in row.estimates for row in rows):
-            table.add_row(label, *(spread(row.estimates[key]) if key in row.estimates else "" for row in rows))
-    table.add_row("decode bound by", *(row.decode.bound_by for row in rows))
-    table.add_row("prefill bound by", *(row.prefill.bound_by for row in rows))
+        found = [row.forecast.estimates.get(key) for row in rows]
+        if any(found):
+            table.add_row(label, *(spread(estimate) if estimate else "" for estimate in found))
+    table.add_row("decode bound by", *(row.forecast.decode.bound_by for row in rows))
+    table.add_row("prefill bound by", *(row.forecast.prefill.bound_by for row in rows))
     return table
 
 
 def _layout(row: Row) -> str:
-    layout = row.layout
+    layout = row.forecast.layout
     return f"{layout.tp} x {layout.attention_dp} x {layout.pp}, {layout.ep}"
 
 
@@ -174,11 +169,11 @@ def notes(answer: Comparison) -> list[str]:
             if chip.devices_per_package > 1
             else "one device per package"
         )
-        lines.append(f"{chip.chip}: {package}, system {chip.system}, stack {chip.stack}, {chip.precision}.")
-        lines += [f"  warning: {warning}" for warning in chip.warnings]
-        if chip.missing:
-            lines.append(f"  no source gives {', '.join(chip.missing)}: drawn from the spread over other chips.")
+        lines.append(f"{chip.chip}: {package}, system {chip.best.system}, stack {chip.best.stack}, {chip.precision}.")
+        lines += [f"  warning: {warning}" for warning in chip.best.warnings]
+        if chip.best.missing:
+            lines.append(f"  no source gives {', '.join(chip.best.missing)}: drawn from the spread over other chips.")
     lines.append("Sources:")
-    cited = {source.cite() for chip in answer.chips for source in chip.citations}
+    cited = {source.cite() for chip in answer.chips for source in chip.best.citations}
     lines += [f"  {line}" for line in sorted(cited)]
     return lines

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from silicast.estimate import Estimate
-from silicast.planning.compare import ChipAnswer, Comparison, Ratio, Row
+from silicast.forecast import Forecast
+from silicast.planning.compare import ChipAnswer, Comparison, Ratio
 
 SCHEMA = "silicast/1"
 
@@ -39,36 +40,43 @@ def comparison_document(answer: Comparison) -> dict[str, Any]:
     """`compare`."""
     inputs = {"model": answer.model, **asdict(answer.workload), **asdict(answer.targets), "claim": answer.claim}
     result = {"chips": [_chip(chip) for chip in answer.chips], "ratios": [_ratio(ratio) for ratio in answer.ratios]}
-    warnings = [warning for chip in answer.chips for warning in chip.warnings]
+    warnings = [warning for chip in answer.chips for warning in chip.best.warnings]
     return document("compare", inputs, result, warnings)
 
 
-def _chip(chip: ChipAnswer) -> dict[str, Any]:
+def _chip(answer: ChipAnswer) -> dict[str, Any]:
     return {
-        "chip": chip.chip,
-        "name": chip.name,
-        "stack": chip.stack,
-        "system": chip.system,
-        "precision": chip.precision,
-        "devices_per_package": chip.devices_per_package,
-        "missing": list(chip.missing),
-        "deployments": [_row(row) for row in chip.rows],
-        "citations": sorted(source.cite() for source in chip.citations),
+        "chip": answer.chip,
+        "name": answer.name,
+        "precision": answer.precision,
+        "devices_per_package": answer.devices_per_package,
+        "deployments": [
+            {"kind": row.kind, "meets_targets": row.met, **forecast_result(row.forecast)} for row in answer.rows
+        ],
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def forecast_result(told: Forecast) -> dict[str, Any]:
+    """The result of `forecast`, and one deployment of `compare`."""
     return {
-        "kind": row.kind,
-        "devices": row.devices,
-        "packages": row.packages,
-        **asdict(row.layout),
-        "concurrency": row.sequences * int(row.layout.attention_dp),
-        "meets_targets": row.met,
-        "memory": row.memory,
-        "estimates": {name: estimate.to_json() for name, estimate in row.estimates.items()},
-        "decode_step": row.decode.tree.to_json(),
-        "prefill_step": row.prefill.tree.to_json(),
+        "model": told.model,
+        "chip": told.chip,
+        "system": told.system,
+        "stack": told.stack,
+        "precision": told.precision,
+        "devices": told.devices,
+        "packages": told.packages,
+        **asdict(told.layout),
+        "concurrency": told.concurrency,
+        "saturated": told.saturated,
+        "estimates": {name: estimate.to_json() for name, estimate in told.estimates.items()},
+        "mfu_peak": told.mfu_peak,
+        "memory": told.memory,
+        "decode_step": told.decode.tree.to_json(),
+        "prefill_step": told.prefill.tree.to_json(),
+        "missing": list(told.missing),
+        "missing_tiers": told.missing_tiers,
+        "citations": sorted(source.cite() for source in told.citations),
     }
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+from silicast.estimate import Estimate
 from silicast.hardware import Number
 
 #: SI unit -> (factor, name) from large to small; the first one that leaves at least 1 is used
@@ -61,3 +62,16 @@ def rounded(value: float, figures: int = 3) -> str:
     decimals = figures - 1 - magnitude
     text = f"{round(value, decimals):,.{max(decimals, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text and abs(value) >= 10 else text
+
+
+def compact(value: float) -> str:
+    """Two significant digits, which is what a forecast of this kind knows; thousands as `3.4k`."""
+    if abs(value) < 1000:
+        return rounded(value, 2)
+    thousands = rounded(value / 1000, 2)
+    return f"{thousands}k" if abs(value) < 1e6 else f"{rounded(value / 1e6, 2)}M"
+
+
+def spread(estimate: Estimate) -> str:
+    """`0.62 (0.45-0.86)`: the forecast and its 80 % range."""
+    return f"{compact(estimate.value)} ({compact(estimate.low)}-{compact(estimate.high)})"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from silicast.model.blocks.core import UNLIMITED, AttentionCore
 from silicast.model.blocks.indexer import Indexer
 from silicast.model.blocks.linear import (
     ACTIVATION_OPERATIONS,
@@ -18,11 +19,9 @@ from silicast.model.blocks.linear import (
 )
 from silicast.model.blocks.protocol import Stateless
 from silicast.model.blocks.shard import Shard
-from silicast.model.ops import Attention, Limit, Op, Part, Scope, Size, Vector
+from silicast.model.ops import Op, Scope, Size, Vector
 from silicast.scenario import Layout
 from silicast.stack import Stack
-
-UNLIMITED = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +100,25 @@ class SelfAttention(Stateless):
 
     def ops(self, shard: Shard) -> list[Op]:
         qkv, o = self._linears()
-        values = self.kv_values(shard.tp)
-        heads = self.heads / shard.tp
-        limit, limited_by = self._limit()
+        core = self._core(shard.tp)
         return [
             *norms("attention", shard.rows, self.hidden, self.norms),
             qkv.gemm("attention", shard.rows, shard.tp),
             *self._positions(shard),
-            *(self.index.ops("attention", shard) if self.index else []),
-            *kv_gather_cp("attention", shard, values),
-            *attention_cores(shard, heads, (self.head_dim, self.value_dim), values, limit, limited_by),
-            *partial_sums_cp("attention", shard, heads * self.value_dim),
+            *(self.index.ops(shard) if self.index else []),
+            *kv_gather_cp("attention", shard, core.values),
+            *core.both(shard),
+            *partial_sums_cp("attention", shard, core.heads * self.value_dim),
             *self._gating(shard),
             o.gemm("attention", shard.rows, shard.tp),
             all_reduce_tp("attention", shard, self.hidden),
         ]
 
-    def _limit(self) -> tuple[float, Limit]:
+    def _core(self, tp: Size) -> AttentionCore:
+        sizes = (self.heads / tp, self.head_dim, self.value_dim, self.kv_values(tp))
         if self.index:
-            return self.index.topk, "topk"
-        return self.window or UNLIMITED, "chunk" if self.chunked else "window"
+            return AttentionCore(*sizes, self.index.topk, "topk")
+        return AttentionCore(*sizes, self.window or UNLIMITED, "chunk" if self.chunked else "window")
 
     def _positions(self, shard: Shard) -> list[Op]:
         """Norm of Q and K, rotation of Q and K, write of K and V to the cache."""
@@ -136,38 +134,3 @@ class SelfAttention(Stateless):
             return []
         mixed = shard.rows * (self.heads * self.value_dim) / shard.tp
         return [Vector("output_gate", "attention", 2 * mixed, mixed, ACTIVATION_OPERATIONS * mixed)]
-
-
-def attention_cores(
-    shard: Shard, heads: Size, dims: tuple[int, int], values: Size, limit: float = UNLIMITED, limited_by: Limit = "window"
-) -> list[Op]:
-    """The prefill and the decode kernel of one layer; a phase without sequences has count 0."""
-    return [
-        prefill_core(shard, heads, dims, values, limit, limited_by),
-        decode_core(shard, heads, dims, values, limit, limited_by),
-    ]
-
-
-def prefill_core(
-    shard: Shard, heads: Size, dims: tuple[int, int], values: Size, limit: float = UNLIMITED, limited_by: Limit = "window"
-) -> Attention:
-    """Attention of the prompts: each rank of a context-parallel group has its share of the queries."""
-    load = shard.load
-    return Attention(
-        "attention_prefill", "attention", "prefill", load.prefill_sequences, load.prefill_tokens, load.prefill_context,
-        heads, *dims, values, limit, 1 / shard.layout.cp, count=shard.prefills, limited_by=limited_by,
-    )  # fmt: skip
-
-
-def decode_core(
-    shard: Shard, heads: Size, dims: tuple[int, int], values: Size, limit: float = UNLIMITED, limited_by: Limit = "window"
-) -> Attention:
-    """Attention of the next tokens: each rank of a context-parallel group has its share of the keys."""
-    load = shard.load
-    return Attention(
-        "attention_decode", "attention", "decode", load.decode_sequences, load.query_tokens, load.decode_context,
-        heads, *dims, values, limit, 1 / shard.layout.cp, count=shard.decodes, limited_by=limited_by,
-    )  # fmt: skip
-
-
-__all__ = ["Part", "SelfAttention", "attention_cores", "decode_core", "prefill_core"]

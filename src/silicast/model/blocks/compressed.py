@@ -1,9 +1,10 @@
-"""Attention over compressed keys, and the wide residual stream of the same models (DeepSeek-V4)."""
+"""Attention over compressed keys (DeepSeek-V4)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from silicast.model.blocks.core import UNLIMITED, AttentionCore
 from silicast.model.blocks.indexer import Indexer
 from silicast.model.blocks.linear import (
     ACTIVATION_OPERATIONS,
@@ -18,11 +19,9 @@ from silicast.model.blocks.linear import (
 )
 from silicast.model.blocks.protocol import Stateless
 from silicast.model.blocks.shard import Shard
-from silicast.model.ops import Attention, Gemm, Op, Scope, Size, Vector
+from silicast.model.ops import Gemm, Op, Scope, Size, Vector
 from silicast.scenario import Layout
 from silicast.stack import Stack
-
-UNLIMITED = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ class CompressedAttention(Stateless):
             self._down().gemm("attention", rows, tp),
             self._query().gemm("attention", rows, tp),
             *self._positions(shard, heads),
-            *(self.index.ops("attention", shard) if self.index else []),
+            *(self.index.ops(shard) if self.index else []),
             *kv_gather_cp("attention", shard, self.head_dim),
             *self._cores(shard, heads),
             *partial_sums_cp("attention", shard, heads * self.head_dim),
@@ -123,69 +122,15 @@ class CompressedAttention(Stateless):
 
     def _cores(self, shard: Shard, heads: Size) -> list[Op]:
         """The window and the compressed keys; one kernel in practice, two terms of its work here."""
-        near = [self._core(shard, heads, decode, 1, self.window) for decode in (False, True)]
+        sizes = (heads, self.head_dim, self.head_dim, self.head_dim)
+        near = AttentionCore(*sizes, self.window).both(shard)
         if not self.stride:
-            return [*near]
+            return near
         limit = self.index.topk if self.index else UNLIMITED
-        return [*near, *(self._core(shard, heads, decode, self.stride, limit) for decode in (False, True))]
-
-    def _core(self, shard: Shard, heads: Size, decode: bool, stride: int, limit: float) -> Attention:
-        load = shard.load
-        return Attention(
-            name=("attention" if stride == 1 else "compressed") + ("_decode" if decode else "_prefill"),
-            part="attention",
-            phase="decode" if decode else "prefill",
-            sequences=load.decode_sequences if decode else load.prefill_sequences,
-            query=load.query_tokens if decode else load.prefill_tokens,
-            context=load.decode_context if decode else load.prefill_context,
-            heads=heads,
-            qk_dim=self.head_dim,
-            v_dim=self.head_dim,
-            kv_values=self.head_dim,
-            limit=limit,
-            share=1 / shard.layout.cp,
-            count=shard.decodes if decode else shard.prefills,
-            limited_by="topk" if stride > 1 else "window",
-            stride=stride,
-        )
+        far = AttentionCore(*sizes, limit, "topk", self.stride, name="compressed_attention")
+        return near + far.both(shard)
 
     def _group_gemm(self, shard: Shard) -> Gemm:
         width = self.heads * self.head_dim // self.groups
         groups = self.groups / shard.tp
         return Gemm("o_groups", "attention", "attention", shard.rows, self.out_rank, width, groups)
-
-
-@dataclass(frozen=True, slots=True)
-class HyperConnection(Stateless):
-    """Manifold-constrained hyper-connections (arXiv:2512.24880): `streams` copies of the residual around each block.
-
-    Before a block the streams are mixed into its input, after it into each other and with its output; a projection of
-    all streams gives the weights. With `closes` it is the last one, which only mixes into one.
-    """
-
-    hidden: int
-    streams: int
-    closes: bool = False
-    name: str = "hyper_connection"
-
-    @property
-    def columns(self) -> int:
-        return self.streams if self.closes else (2 + self.streams) * self.streams
-
-    def parameters(self) -> dict[Scope, int]:
-        projection = self.columns * self.streams * self.hidden
-        return {"router": projection + self.columns + (1 if self.closes else 3)}
-
-    def weights(self, layout: Layout, stack: Stack) -> dict[Scope, Size]:
-        del layout, stack
-        return {**self.parameters()}
-
-    def ops(self, shard: Shard) -> list[Op]:
-        rows, wide = shard.rows, self.streams * self.hidden
-        values = rows * wide
-        mixed = values if self.closes else 2 * values + rows * self.hidden
-        written = rows * self.hidden if self.closes else values + rows * self.hidden
-        return [
-            Gemm("hyper_weights", "attention", "router", rows, self.columns, wide),
-            Vector("hyper_mix", "attention", values + mixed, written, (NORM_OPERATIONS + 2 * self.streams) * values),
-        ]

@@ -25,7 +25,8 @@ class MixtureOfExperts(Stateless):
     all-gather and a reduce-scatter over all ranks.
 
     shared_gate        a gate of one column weighs the shared experts
-    latent             width to which tokens are projected before, and from which after, the routed experts
+    latent             width to which tokens are projected before, and from which after, the routed experts;
+                       `latent_norm` norms their sum in between
     zero_experts       further choices of the router that compute nothing (LongCat-Flash, arXiv:2509.01322)
     router_parameters  beyond its matrix: biases, scales
     """
@@ -39,6 +40,7 @@ class MixtureOfExperts(Stateless):
     gated: bool = True
     expert_bias: bool = False
     latent: int | None = None
+    latent_norm: bool = False
     zero_experts: int = 0
     router_parameters: int = 0
     norm_parameters: int = 0
@@ -82,9 +84,13 @@ class MixtureOfExperts(Stateless):
             Linear("from_latent", "shared", self.latent, self.hidden, "whole"),
         )
 
+    def _projection_parameters(self) -> int:
+        matrices = sum(linear.parameters for linear in self._projections())
+        return matrices + (self.width if self.latent_norm else 0)
+
     def parameters(self) -> dict[Scope, int]:
         shared = self._shared()
-        projections = sum(linear.parameters for linear in self._projections())
+        projections = self._projection_parameters()
         gate = self.hidden if self.shared_gate else 0
         return {
             "experts": self.routed * self.expert_parameters(),
@@ -97,7 +103,7 @@ class MixtureOfExperts(Stateless):
         cut = shared.held(cut_ranks(stack.shared_cut, layout.tp))["shared"] if shared else 0
         return {
             "experts": np.ceil(self.routed / layout.ep) * self.expert_parameters() / layout.expert_tp,
-            "shared": cut + sum(linear.parameters for linear in self._projections()),
+            "shared": cut + self._projection_parameters(),
             "router": own["router"],
         }
 
@@ -126,11 +132,10 @@ class MixtureOfExperts(Stateless):
         ]
 
     def _experts(self, shard: Shard) -> list[Op]:
-        layout = shard.layout
-        tokens = shard.load.tokens * layout.attention_dp
-        n, inner = self._columns() / layout.expert_tp, self.intermediate / layout.expert_tp
-        routed = (tokens, self.computing, self.routed, layout.ep)
-        rows = tokens * self.computing / layout.ep
+        ep, cut = shard.layout.ep, shard.expert_tp
+        n, inner = self._columns() / cut, self.intermediate / cut
+        routed = (shard.tokens, self.computing, self.routed, ep)
+        rows = shard.tokens * self.computing / ep
         values, mixed = rows * self.width, rows * inner
         read = 2 * mixed if self.gated else mixed
         return [
@@ -141,36 +146,43 @@ class MixtureOfExperts(Stateless):
             Vector("unpermute", "experts", values, values / self.computing, values),
         ]
 
+    def _summed(self) -> int:
+        """Width of the partial sums: a latent is summed before it is normed or projected, beside the shared experts."""
+        return self.latent + (self.hidden if self.shared_intermediate else 0) if self.latent else self.hidden
+
     def _exchange(self, shard: Shard) -> list[Op]:
         """Partial sums within one attention group; between groups tokens travel to the experts and back."""
-        summed = shard.rows * self.hidden
+        summed = shard.rows * self._summed()
         if not shard.spreads:
-            return [Collective("experts_all_reduce", "exchange", "all_reduce", summed, shard.tp, 1, count=shard.parallel)]
+            return [
+                Collective("experts_all_reduce", "exchange", "all_reduce", summed, shard.tp, 1, count=shard.parallel)
+            ]
         travels = present(shard.layout.attention_dp * shard.layout.cp > 1)
         regather = travels * shard.parallel
+        whole = shard.rows * self.hidden
         ops: list[Op] = [
             Collective(
                 "experts_all_reduce", "exchange", "all_reduce", summed, shard.tp, 1, count=shard.parallel - regather
             ),
-            Collective("experts_regather", "exchange", "all_gather", summed, shard.tp, 1, count=regather),
+            Collective("experts_regather", "exchange", "all_gather", whole, shard.tp, 1, count=regather),
         ]
         if self.shared_intermediate and shard.stack.shared_cut == "tensor":
-            ops.append(Collective("shared_scatter", "exchange", "reduce_scatter", summed, shard.tp, 1, count=regather))
+            ops.append(Collective("shared_scatter", "exchange", "reduce_scatter", whole, shard.tp, 1, count=regather))
         return ops + self._journeys(shard, travels)
 
     def _journeys(self, shard: Shard, travels: Size) -> list[Op]:
         """Dispatch and combine where the stack has an all-to-all and ep > 1, else gather and scatter of all tokens."""
-        layout, ranks = shard.layout, shard.layout.stage_devices
-        owned = shard.owned * self.width
+        ep, ranks = shard.layout.ep, shard.ranks
+        values = shard.tokens * self.width
         gather, ops = travels, list[Op]()
         if shard.stack.exchange == "all_to_all":
-            count, stride, fan = travels * present(layout.ep > 1), layout.expert_tp, self.computing
+            count = travels * present(ep > 1)
             gather = travels - count
+            owned, sizes = values / ranks, (ep, shard.expert_tp, self.computing)
             ops += [
-                Collective("dispatch", "exchange", "all_to_all", owned, layout.ep, stride, fan, True, shard.prefills, count),
-                Collective("combine", "exchange", "all_to_all", owned, layout.ep, stride, fan, False, shard.prefills, count),
+                Collective("dispatch", "exchange", "all_to_all", owned, *sizes, True, shard.prefills, count),
+                Collective("combine", "exchange", "all_to_all", owned, *sizes, False, shard.prefills, count),
             ]
-        values = owned * ranks
         return [
             *ops,
             Collective("token_gather", "exchange", "all_gather", values, ranks, 1, count=gather),

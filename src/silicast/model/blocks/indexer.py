@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from silicast.model.blocks.core import AttentionCore
 from silicast.model.blocks.linear import ROPE_OPERATIONS, Linear
 from silicast.model.blocks.shard import Shard
-from silicast.model.ops import Attention, Op, Part, Size, Vector
+from silicast.model.ops import Attention, Op, Size, Vector
 from silicast.scenario import Layout
 
 #: one FP8 value and its share of one FP32 scale per key of 128 values, in bytes
@@ -56,39 +57,26 @@ class Indexer:
         """8-bit values one sequence keeps on one device."""
         return self.dim / self.stride * context / layout.cp
 
-    def ops(self, part: Part, shard: Shard) -> list[Op]:
+    def ops(self, shard: Shard) -> list[Op]:
         """Projections, rotation and quantisation, scores, selection."""
         rotated = shard.rows * ((self.heads + 1) * self.dim)
-        scores = [self._scores(part, shard, decode) for decode in (False, True)]
-        return [
-            *(linear.gemm(part, shard.rows, shard.tp) for linear in self.linears()),
-            Vector("index_rope_and_cache", part, rotated, rotated / 2, ROPE_OPERATIONS * rotated),
-            *scores,
-            *(self._select(score) for score in scores),
-        ]
-
-    def _scores(self, part: Part, shard: Shard, decode: bool) -> Attention:
-        load = shard.load
-        return Attention(
-            name="index_scores_decode" if decode else "index_scores_prefill",
-            part=part,
-            phase="decode" if decode else "prefill",
-            sequences=load.decode_sequences if decode else load.prefill_sequences,
-            query=load.query_tokens if decode else load.prefill_tokens,
-            context=load.decode_context if decode else load.prefill_context,
-            heads=self.heads,
-            qk_dim=self.dim,
-            v_dim=0,
-            kv_values=self.dim,
-            share=1 / shard.layout.cp,
-            count=shard.decodes if decode else shard.prefills,
-            stride=self.stride,
-            kv_bytes=INDEX_KEY_BYTES,
+        core = AttentionCore(
+            self.heads, self.dim, 0, self.dim, stride=self.stride, kv_bytes=INDEX_KEY_BYTES, name="index"
         )
+        prefill, decode = core.prefill(shard), core.decode(shard)
+        return [
+            *(linear.gemm("attention", shard.rows, shard.tp) for linear in self.linears()),
+            Vector("index_rope_and_cache", "attention", rotated, rotated / 2, ROPE_OPERATIONS * rotated),
+            prefill,
+            self._select(prefill),
+            decode,
+            self._select(decode),
+        ]
 
     def _select(self, scores: Attention) -> Vector:
         """Top-k over the scores: one per key, or one per block and head."""
         each = (1 if self.weighted else self.heads) / self.blocked
         found = scores.pairs * each
-        name = scores.name.replace("scores", "topk")
-        return Vector(name, scores.part, SCORE_VALUES * found, 0, SELECT_OPERATIONS * found, scores.count)
+        return Vector(
+            f"{scores.name}_topk", scores.part, SCORE_VALUES * found, 0, SELECT_OPERATIONS * found, scores.count
+        )

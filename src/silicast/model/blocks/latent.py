@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from silicast.model.blocks.attention import UNLIMITED, decode_core, prefill_core
+from silicast.model.blocks.core import UNLIMITED, AttentionCore
 from silicast.model.blocks.indexer import Indexer
 from silicast.model.blocks.linear import (
     ACTIVATION_OPERATIONS,
@@ -109,7 +109,7 @@ class LatentAttention(Stateless):
             self._down().gemm("attention", shard.rows, shard.tp),
             *self._latent_kernels(shard),
             self._query().gemm("attention", shard.rows, shard.tp),
-            *(self.index.ops("attention", shard) if self.index else []),
+            *(self.index.ops(shard) if self.index else []),
             *kv_gather_cp("attention", shard, self.latent),
             *(self._sparse(shard) if self.topk else self._dense(shard)),
             *partial_sums_cp("attention", shard, self.heads / shard.tp * self.kv_rank),
@@ -142,23 +142,22 @@ class LatentAttention(Stateless):
         full = heads * (self.qk_dim + self.v_dim)
         return [
             self._key_value().gemm("attention", expanded, shard.tp, shard.prefills),
-            prefill_core(shard, heads, (self.qk_dim, self.v_dim), full),
+            AttentionCore(heads, self.qk_dim, self.v_dim, full).prefill(shard),
             absorb,
-            decode_core(shard, heads, (self.latent, self.kv_rank), self.latent),
+            AttentionCore(heads, self.latent, self.kv_rank, self.latent).decode(shard),
             restore,
         ]
 
     def _sparse(self, shard: Shard) -> list[Op]:
         """Prefill and decode on the chosen latents."""
-        heads, dims = self.heads / shard.tp, (self.latent, self.kv_rank)
+        heads = self.heads / shard.tp
         absorb, restore = self._absorption(shard.rows, heads, 1)
-        chosen = (dims, self.latent, self.topk or UNLIMITED, "topk")
-        return [absorb, prefill_core(shard, heads, *chosen), decode_core(shard, heads, *chosen), restore]
+        core = AttentionCore(heads, self.latent, self.kv_rank, self.latent, self.topk or UNLIMITED, "topk")
+        return [absorb, *core.both(shard), restore]
 
     def _absorption(self, rows: Size, heads: Size, count: Size) -> tuple[Gemm, Gemm]:
         """`kv_up` applied to the queries before, and to the output after, attention on latents."""
-        part, scope = "attention", "attention"
         return (
-            Gemm("q_absorb", part, scope, rows, self.kv_rank, self.nope_dim, heads, count),
-            Gemm("v_up", part, scope, rows, self.v_dim, self.kv_rank, heads, count),
+            Gemm("q_absorb", "attention", "attention", rows, self.kv_rank, self.nope_dim, heads, count),
+            Gemm("v_up", "attention", "attention", rows, self.v_dim, self.kv_rank, heads, count),
         )

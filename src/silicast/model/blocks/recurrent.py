@@ -101,10 +101,15 @@ class LinearAttention(Stateless):
         ]
 
     def _scans(self, shard: Shard) -> list[Op]:
-        load, heads, dims = shard.load, self.heads / shard.tp, (self.key_dim, self.value_dim)
-        prefill = ("scan_prefill", "attention", load.prefill_sequences, shard.prefilled, heads)
-        decode = ("scan_decode", "attention", load.decode_sequences, shard.decoded, heads)
+        """In chunks over the prompts, token by token in decode."""
+        load, flops = shard.load, self.flops
         return [
-            Scan(*prefill, *dims, self.flops.chunked, shard.prefills),
-            Scan(*decode, *dims, self.flops.recurrent, shard.decodes),
+            self._scan(
+                "scan_prefill", load.prefill_sequences, shard.prefilled, flops.chunked, shard.prefills, shard.tp
+            ),
+            self._scan("scan_decode", load.decode_sequences, shard.decoded, flops.recurrent, shard.decodes, shard.tp),
         ]
+
+    def _scan(self, name: str, sequences: Size, tokens: Size, flops: float, count: Size, tp: Size) -> Scan:
+        heads = self.heads / tp
+        return Scan(name, "attention", sequences, tokens, heads, self.key_dim, self.value_dim, flops, count)

@@ -14,7 +14,8 @@ class Shard:
     """One device's part of a step.
 
     rows      rows of its GEMMs: prefill tokens are divided over cp, decode tokens are not
-    owned     tokens it owns when all tokens of the stage are divided over all ranks
+    tokens    tokens of all attention groups of the stage
+    ranks     devices of the stage, which share its experts; each expert is cut over `expert_tp` of them
     prefilled, decoded   tokens of sequences that prefill (this rank's share) and that decode (on every rank)
     parallel  1 where tp > 1, else 0: the count of an exchange among the tensor-parallel ranks
     prefills, decodes    1 where any sequence prefills or decodes, else 0
@@ -25,7 +26,9 @@ class Shard:
     layout: Layout
     stack: Stack
     rows: Size
-    owned: Size
+    tokens: Size
+    ranks: Size
+    expert_tp: Size
     prefilled: Size
     decoded: Size
     parallel: Size
@@ -45,12 +48,15 @@ def shard(load: Load, layout: Layout, stack: Stack) -> Shard:
     decoded = load.decode_sequences * load.query_tokens
     prefilled = whole / layout.cp
     divides = bool(np.any(layout.cp > 1))
+    ranks = layout.stage_devices
     return Shard(
         load=load,
         layout=layout,
         stack=stack,
         rows=prefilled + decoded,
-        owned=(whole + decoded) / (layout.tp * layout.cp),
+        tokens=(whole + decoded) * layout.attention_dp,
+        ranks=ranks,
+        expert_tp=ranks // layout.ep,
         prefilled=prefilled,
         decoded=decoded,
         parallel=present(layout.tp > 1),

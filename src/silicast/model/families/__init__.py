@@ -21,7 +21,7 @@ def registry() -> dict[str, ModuleType]:
 
 
 def build(identity: str, fields: Fields) -> Model:
-    """The Model of a config. Raises ConfigError, for an unknown model_type with the nearest family and how to add one."""
+    """The Model of a config. Raises ConfigError: for an unknown model_type with the nearest one and how to add it."""
     model_type = fields.text("model_type")
     module = registry().get(model_type)
     if module is None:

@@ -28,7 +28,7 @@ def build(identity: str, fields: Fields) -> Model:
 def latent_attention(fields: Fields, selects: bool = True) -> LatentAttention:
     """The attention of one layer."""
     hidden = fields.size("hidden_size")
-    topk: int | None = fields.size("index_topk", default=None)
+    topk = fields.size("index_topk", default=None)
     return LatentAttention(
         hidden=hidden,
         heads=fields.size("num_attention_heads"),

@@ -1,4 +1,4 @@
-"""Grouped-query attention, dense networks first, then experts with shared ones: GLM-4.5 and 4.6 (arXiv:2508.06471), Hy3.
+"""GLM-4.5 and 4.6 (arXiv:2508.06471), Hy3: grouped-query attention, dense networks first, experts with shared ones.
 
 Hy3 norms Q and K; GLM norms them where the config says so, and has biases on Q, K and V alone.
 """

@@ -48,7 +48,7 @@ def attention(fields: Fields, window: int | None = None) -> SelfAttention:
 
 def windows(fields: Fields, layers: int) -> list[int | None]:
     """The sliding window of each layer. Qwen windows only the layers from max_window_layers on, if at all."""
-    window: int | None = fields.size("sliding_window", default=None)
+    window = fields.size("sliding_window", default=None)
     if window is None or not fields.flag("use_sliding_window", default=not fields.has("max_window_layers")):
         return [None] * layers
     first = fields.size("max_window_layers", default=0, zero=True)

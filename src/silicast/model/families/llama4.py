@@ -33,7 +33,7 @@ def attention(fields: Fields, chunked: bool) -> SelfAttention:
     """The attention of one layer; layers without rotation see all tokens. The norm of Q and K has no parameters."""
     hidden = fields.size("hidden_size")
     heads, kv_heads, head_dim = heads_of(fields)
-    chunk: int | None = fields.size("attention_chunk_size", default=None)
+    chunk = fields.size("attention_chunk_size", default=None)
     bias = fields.flag("attention_bias")
     return SelfAttention(
         hidden=hidden,

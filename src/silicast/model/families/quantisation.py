@@ -1,53 +1,148 @@
-"""`quantization_config` of a checkpoint -> formats and scopes."""
+"""`quantization_config` of a checkpoint -> formats, and the scopes it leaves in 16 bit.
 
+A config names what it excludes by module: exact paths, globs (`model.layers.*.self_attn`), regular expressions after
+`re:`, or the last part of a path. A scope is excluded when a module of it in a middle layer is: lists that spare only
+the first and last layers do not count.
+"""
+
+import re
+from fnmatch import translate
+from typing import Any
+
+from silicast.errors import ConfigError
 from silicast.model.architecture import Quantisation
 from silicast.model.config import Fields
 from silicast.model.ops import Scope
 
 LINEARS: frozenset[Scope] = frozenset({"attention", "indexer", "ffn", "experts", "shared"})
 
-#: names of modules in ignore lists -> the scope they exclude
-_IGNORED: tuple[tuple[str, Scope], ...] = (
-    ("self_attn", "attention"),
-    ("linear_attn", "attention"),
-    ("shared_expert", "shared"),
-    ("mlp\\.(gate|up|gate_up|down)_proj", "ffn"),
+#: modules of a layer, as checkpoints name them, that stand for their scope
+_MODULES: tuple[tuple[Scope, str], ...] = (
+    ("attention", "self_attn.o_proj"),
+    ("attention", "linear_attn.out_proj"),
+    ("attention", "mixer.out_proj"),
+    ("indexer", "self_attn.indexer.wq_b"),
+    ("ffn", "mlp.down_proj"),
+    ("experts", "mlp.experts.7.down_proj"),
+    ("experts", "block_sparse_moe.experts.7.w2"),
+    ("experts", "mixer.experts.7.down_proj"),
+    ("shared", "mlp.shared_experts.down_proj"),
+    ("shared", "mlp.shared_expert.down_proj"),
+    ("shared", "mixer.shared_experts.down_proj"),
 )
+_PREFIXES = ("model.layers.", "language_model.model.layers.", "model.language_model.layers.", "backbone.layers.")
+#: regular expressions are run only without repetition of groups, which could take for ever
+_SAFE = re.compile(r"[\w.\\*|()^$/-]+")
+_MOST_STARS, _LONGEST, _MIDDLE = 8, 200, 5
+
+#: quant_method or format -> (weights, activations), where the config does not describe its groups
+_NAMED: dict[str, tuple[str, str]] = {
+    "mxfp4": ("mxfp4", "bf16"),
+    "nvfp4": ("fp4", "fp4"),
+    "fp8": ("fp8", "fp8"),
+    "fbgemm_fp8": ("fp8", "fp8"),
+    "mxfp8": ("mxfp8", "mxfp8"),
+    "awq": ("int4", "bf16"),
+    "gptq": ("int4", "bf16"),
+    "w4a16_awq": ("int4", "bf16"),
+    "int4_awq": ("int4", "bf16"),
+}
 
 
 def quantisation(fields: Fields) -> Quantisation | None:
-    """Formats of the checkpoint, None where it is 16 bit."""
+    """Formats of the checkpoint, None where it is 16 bit. Raises ConfigError for a method that is not known."""
     config = fields.nested("quantization_config")
     if config is None:
         return None
-    method = config.text("quant_method", "quant_algo").lower()
-    algorithm = config.text("quant_algo", "format").lower()
-    ignored = [str(item) for item in config.items("modules_to_not_convert", "ignore") or []]
-    scopes = LINEARS - {scope for name, scope in _IGNORED if any(_whole(name, item) for item in ignored)}
-    weights, activations = _formats(method, algorithm, config)
-    kv_scheme = config.values.get("kv_cache_scheme")
-    return Quantisation(weights, activations, frozenset(scopes), "fp8" if kv_scheme else None)
+    weights, activations = _formats(config)
+    excluded = _excluded(config.items("modules_to_not_convert", "ignore", "exclude_modules") or [])
+    if "experts" in excluded and not _has_experts(fields):
+        excluded.discard("experts")
+    kv_cache = "fp8" if config.has("kv_cache_scheme") or config.has("kv_cache_quant_algo") else None
+    own = Quantisation(weights, activations, LINEARS - excluded, kv_cache)
+    return _narrow_experts(fields, own)
 
 
-def _whole(name: str, item: str) -> bool:
-    """Whether an ignore entry excludes the whole module, not a norm or a gate inside it."""
-    return (name in item and item.rstrip("*.$").split(".")[-1].strip("*") in (name, *_tails(name))) or f".*{name}" in item
+def _has_experts(fields: Fields) -> bool:
+    names = ("num_experts", "n_routed_experts", "num_local_experts", "num_routed_experts")
+    return any(fields.has(name) for name in names)
 
 
-def _tails(name: str) -> tuple[str, ...]:
-    return (f"{name}s",)
+def _narrow_experts(fields: Fields, own: Quantisation) -> Quantisation:
+    """DeepSeek-V4 names a format of its own for the experts; the rest keeps the format of the config."""
+    if fields.text("expert_dtype") != "fp4":
+        return own
+    rest = Quantisation(own.weights, own.activations, own.scopes - {"experts"}, own.kv_cache)
+    return Quantisation("mxfp4", own.activations, frozenset({"experts"}), own.kv_cache, rest)
 
 
-def _formats(method: str, algorithm: str, config: Fields) -> tuple[str, str]:
-    if method == "mxfp4":
-        return "mxfp4", "bf16"
-    if "mxfp4" in algorithm:
-        return "mxfp4", "bf16"
-    if "nvfp4" in algorithm:
-        return "fp4", "fp4"
-    if method in ("awq", "gptq") or "pack" in algorithm:
-        return "int4", "bf16"
-    if method == "fp8":
-        blocked = "fp8_block" if config.has("weight_block_size") else "fp8"
-        return blocked, blocked
-    return "fp8", "fp8"
+def _formats(config: Fields) -> tuple[str, str]:
+    groups = config.nested("config_groups")
+    if groups is not None and groups.values:
+        return _group_formats(groups)
+    if config.has("weight_block_size"):
+        return "fp8_block", "fp8_block"
+    names = [config.text(key).lower() for key in ("quant_algo", "quant_method", "format")]
+    bits = config.values.get("bits", config.values.get("w_bit"))
+    if bits == 8 and names[1] in ("awq", "gptq"):
+        return "int8", "bf16"
+    for name in names:
+        if name in _NAMED:
+            return _NAMED[name]
+    if names[1] == "bitsandbytes":
+        return ("int4" if config.flag("load_in_4bit") else "int8"), "bf16"
+    known = ", ".join([*_NAMED, "bitsandbytes", "compressed-tensors", "modelopt"])
+    raise ConfigError(
+        f"{config.where}: quantization method '{' '.join(names).strip()[:60]}' is not known. Known: {known}."
+    )
+
+
+def _group_formats(groups: Fields) -> tuple[str, str]:
+    """Formats of the first group: bits, type and group size of weights and of input activations."""
+    group = groups.nested(next(iter(groups.values)))
+    weights = group.nested("weights") if group else None
+    if group is None or weights is None:
+        raise ConfigError(f"{groups.where}: the first group does not describe its weights.")
+    activations = group.nested("input_activations")
+    return _format(weights), _format(activations) if activations else "bf16"
+
+
+def _format(numbers: Fields) -> str:
+    bits, kind = numbers.size("num_bits"), numbers.text("type", default="int")
+    size: int = numbers.size("group_size", default=0, zero=True)
+    if kind == "int" and bits in (4, 8):
+        return f"int{bits}"
+    if kind == "float" and bits == 8:
+        return {32: "mxfp8", 128: "fp8_block"}.get(size, "fp8_block" if numbers.text("strategy") == "block" else "fp8")
+    if kind == "float" and bits == 4:
+        return "mxfp4" if size == 32 else "fp4"
+    raise ConfigError(f"{numbers.where}: {bits} bits of type '{kind[:20]}' are not a known format.")
+
+
+def _excluded(items: list[Any]) -> set[Scope]:
+    """Scopes with a module of a middle layer among the entries, under any prefix that checkpoints use."""
+    middle = {re.sub(r"layers\.\d+\.", f"layers.{_MIDDLE}.", item) for item in items if isinstance(item, str)}
+    patterns = [pattern for item in middle if len(item) <= _LONGEST and (pattern := _pattern(item)) is not None]
+    return {
+        scope
+        for scope, module in _MODULES
+        for prefix in _PREFIXES
+        if any(pattern.match(f"{prefix}{_MIDDLE}.{module}") for pattern in patterns)
+    }
+
+
+def _pattern(item: str) -> re.Pattern[str] | None:
+    """A regular expression for one entry; None where it is not safe to run."""
+    if item.startswith("re:"):
+        text = item.removeprefix("re:")
+        if not _SAFE.fullmatch(text) or ")*" in text or text.count("*") > _MOST_STARS:
+            return None
+    elif "*" in item:
+        # a path under the excluded module is excluded with it
+        text = f"{translate(item)[:-2]}(\\..*)?$"
+    else:
+        text = rf"(.*\.)?{re.escape(item)}(\..*)?$"
+    try:
+        return re.compile(text)
+    except re.error:
+        return None

@@ -51,7 +51,7 @@ def grouped(fields: Fields, heads: int, kv_heads: int) -> int:
 
 def head_size(fields: Fields, heads: int) -> int:
     """`head_dim`, or hidden over heads, which must divide it."""
-    given: int | None = fields.size("head_dim", "attention_head_dim", "kv_channels", default=None)
+    given = fields.size("head_dim", "attention_head_dim", "kv_channels", default=None)
     if given is not None:
         return given
     hidden = fields.size("hidden_size", "n_embd", "d_model")

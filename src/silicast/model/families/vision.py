@@ -60,3 +60,21 @@ def _merger(vision: Fields, width: int) -> int:
     merged = width * vision.whole("merge_kernel_size[0]", merge[0]) * vision.whole("merge_kernel_size[1]", merge[-1])
     out = vision.size("text_hidden_size")
     return 2 * width + merged * (merged + 1) + out * (merged + 1)
+
+
+def gemma_vision(fields: Fields) -> dict[str, Any]:
+    """Gemma 3 (SigLIP, arXiv:2303.15343) and Gemma 4 (gated layers that norm Q and K), and the way to the decoder."""
+    vision = fields.nested("vision_config")
+    if vision is None:
+        return {}
+    width, inner = vision.size("hidden_size"), vision.size("intermediate_size")
+    layers, patch = vision.size("num_hidden_layers"), 3 * vision.size("patch_size") ** 2
+    out = width * fields.flat("text_config").size("hidden_size")
+    if fields.text("model_type") == "gemma3":
+        positions = (vision.size("image_size") // vision.size("patch_size")) ** 2 * width
+        layer = transformer_layer(width, inner)
+        return _tower((patch + 1) * width + positions + layers * layer + 2 * width + out + width)
+    heads = vision.size("num_attention_heads") * vision.size("head_dim")
+    keys = vision.size("num_key_value_heads") * vision.size("head_dim")
+    layer = 2 * width * (heads + keys) + 3 * width * inner + 2 * vision.size("head_dim") + 4 * width
+    return _tower(patch * width + 2 * vision.size("position_embedding_size") * width + layers * layer + out)

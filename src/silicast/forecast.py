@@ -1,0 +1,158 @@
+"""All numbers of one mixed pool as Estimates: `forecast` prints them, `compare` sets them side by side."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.estimate import Estimate, Tier
+from silicast.hardware import Source
+from silicast.memory import GIB
+from silicast.parts import Explained, explained
+from silicast.pool import PoolModel
+from silicast.scenario import Layout, Workload
+from silicast.serving.steady import Steady, loads
+
+Array = NDArray[Any]
+
+_MEMORY = ("capacity", "usable", "weights", "activations", "buffers", "runtime", "free")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One replica of a mixed pool in steady state, and pure prefill and decode pools of the same layout.
+
+    `estimates` is by metric, units in the key. `decode` and `prefill` explain one step of each phase. `saturated`
+    is true where prefill work alone fills the time (the queue, not the device, sets TTFT) and in an open loop that
+    wants more than the pool can do. `samples` are draws of output tokens/s per package.
+    """
+
+    model: str
+    chip: str
+    chip_name: str
+    system: str
+    stack: str
+    precision: str
+    layout: Layout
+    sequences: float
+    devices: int
+    packages: int
+    devices_per_package: int
+    estimates: dict[str, Estimate]
+    memory: dict[str, float]
+    decode: Explained
+    prefill: Explained
+    saturated: bool
+    warnings: tuple[str, ...]
+    missing: tuple[str, ...]
+    citations: tuple[Source, ...]
+    mfu_peak: str
+    samples: Array = field(repr=False)
+
+    @property
+    def concurrency(self) -> float:
+        """Requests in flight over the whole replica."""
+        return self.sequences * float(self.layout.attention_dp)
+
+    @property
+    def missing_tiers(self) -> list[str]:
+        """For each law of the two steps, the better tier that has no coefficients here."""
+        answered = {leaf.law: leaf.tier for told in (self.decode, self.prefill) for leaf in told.leaves() if leaf.law}
+        return [
+            f"{law}: {tier} answered; calibrated coefficients of {self.chip} under {self.stack} are missing"
+            for law, tier in sorted(answered.items())
+            if tier != "calibrated" and law != "overlap"
+        ]
+
+
+def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Workload, over: bool = False) -> Forecast:
+    """The numbers of `layout` (scalars) with `sequences` in flight per attention rank; `pool` in draws or points."""
+    machine = pool.machine
+    devices = int(layout.devices)
+    packages = int(pool.packages(devices))
+    steady = pool.closed(layout.arrays(), workload, np.array([float(sequences)]))
+    decode, _, _ = loads(workload, sequences, machine.stack.chunk_tokens, pool.speculation.tokens)
+    decode_step, prefill_step = pool.staged_step(decode, layout), pool.step(pool.full_chunk(workload), layout)
+    told = explained(decode_step, machine.tiers()), explained(prefill_step, machine.tiers())
+    if workload.rate is not None and not over:
+        # in an open loop what arrives is what is served, whatever the draw
+        steady = replace(steady, requests=np.full_like(steady.requests, float(np.asarray(workload.rate))))
+    rates = {
+        "output": (steady.requests[0] * workload.output_tokens, told[0]),
+        "decode_output": (pool.decode_rate(layout, sequences, decode.decode_context), told[0]),
+        "prefill_input": (pool.prefill_rate(layout, workload), told[1]),
+    }
+    estimates = _latencies(steady, told)
+    for name, (rate, why) in rates.items():
+        estimates |= _rates(name, rate, why, pool, devices, packages)
+    mode = pool.product_mode
+    for phase, step, why in (("decode", decode_step, told[0]), ("prefill", prefill_step, told[1])):
+        estimates |= _utilisation(phase, step.seconds[0], why, machine.peak(mode), machine.bandwidth)
+    return Forecast(
+        model=pool.model.id,
+        chip=machine.chip.id,
+        chip_name=machine.chip.name,
+        system=machine.system.id,
+        stack=machine.stack.id,
+        precision=str(pool.precision),
+        layout=layout,
+        sequences=float(sequences),
+        devices=devices,
+        packages=packages,
+        devices_per_package=machine.chip.packages_of,
+        estimates=estimates,
+        memory=memory_table(pool, layout, workload),
+        decode=told[0],
+        prefill=told[1],
+        saturated=over or bool(np.median(steady.busy) >= 1),
+        warnings=pool.warnings,
+        missing=machine.chip.missing,
+        citations=machine.citations(),
+        mfu_peak=f"{mode} matrix peak",
+        samples=np.atleast_1d(rates["output"][0]) / packages,
+    )
+
+
+def _latencies(steady: Steady, told: tuple[Explained, Explained]) -> dict[str, Estimate]:
+    decode, prefill = told
+    return {
+        "ttft_ms": Estimate.of(steady.ttft[0] * 1e3, "ms", prefill.tier, prefill.bound_by),
+        "tpot_ms": Estimate.of(steady.tpot[0] * 1e3, "ms", decode.tier, decode.bound_by),
+        "e2e_ms": Estimate.of(steady.e2e[0] * 1e3, "ms", decode.tier, decode.bound_by),
+        "requests_per_s": Estimate.of(steady.requests[0], "requests/s", decode.tier, decode.bound_by),
+        "decode_step_ms": Estimate.of(steady.decode_step[0] * 1e3, "ms", decode.tier, decode.bound_by),
+        "prefill_step_ms": Estimate.of(steady.prefill_step[0] * 1e3, "ms", prefill.tier, prefill.bound_by),
+    }
+
+
+def _rates(name: str, rate: Array, why: Explained, pool: PoolModel, devices: int, packages: int) -> dict[str, Estimate]:
+    tier: Tier = why.tier
+    bound = why.bound_by
+    found = {
+        f"{name}_tokens_per_s_per_device": Estimate.of(rate / devices, "tokens/s", tier, bound),
+        f"{name}_tokens_per_s_per_package": Estimate.of(rate / packages, "tokens/s", tier, bound),
+    }
+    watts = pool.machine.chip.power.get("package")
+    if watts is not None:
+        power = pool.machine.field("power.package", watts)
+        found[f"{name}_tokens_per_s_per_w"] = Estimate.of(rate / packages / power, "tokens/s/W", tier, bound)
+    return found
+
+
+def _utilisation(phase: str, seconds: Array, why: Explained, peak: Any, bandwidth: Any) -> dict[str, Estimate]:
+    """MFU = matrix FLOPs / (peak x time), MBU = bytes that had to move / (bandwidth x time), per draw."""
+    mfu, mbu = why.flops / (peak * seconds), why.moved / (bandwidth * seconds)
+    return {
+        f"{phase}_mfu": Estimate.of(mfu, "", why.tier, why.bound_by),
+        f"{phase}_mbu": Estimate.of(mbu, "", why.tier, why.bound_by),
+    }
+
+
+def memory_table(pool: PoolModel, layout: Layout, workload: Workload) -> dict[str, float]:
+    """GiB of one device by use, the cache of one request, and the requests that fit one replica."""
+    found = pool.memory(layout, workload.input_tokens + workload.output_tokens)
+    table = {f"{name}_gib": float(getattr(found, name)) / GIB for name in _MEMORY}
+    table["cache_per_request_gib"] = float(found.sequence) / GIB
+    table["max_requests"] = float(pool.most_sequences(layout, workload)) * float(layout.attention_dp)
+    return table

@@ -1,0 +1,105 @@
+"""Fills in what a user leaves open: the layout from devices and a few sizes, the batch from a rate or from targets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.errors import LayoutError
+from silicast.planning.choose import best, drawn
+from silicast.planning.space import layouts
+from silicast.pool import PoolModel
+from silicast.scenario import Layout, Targets, Workload
+from silicast.serving.steady import open_loop
+
+Array = NDArray[Any]
+
+#: devices that a search may use where nothing is given
+DEVICES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Parallel sizes as given; None = open. `devices` alone leaves the layout to the search."""
+
+    devices: int | None = None
+    tp: int | None = None
+    pp: int | None = None
+    ep: int | None = None
+    attention_dp: int | None = None
+    cp: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether no size but `devices` is given."""
+        return all(size is None for size in (self.tp, self.pp, self.ep, self.attention_dp, self.cp))
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A layout and a batch per attention rank. `met`: targets hold; `over`: the load exceeds what the pool can do."""
+
+    layout: Layout
+    sequences: float
+    met: bool = True
+    over: bool = False
+
+
+def place(pool: PoolModel, sizes: Sizes, workload: Workload, targets: Targets, draws: int) -> Placement:
+    """The layout and batch of a forecast. Raises LayoutError and DoesNotFitError."""
+    if sizes.open:
+        space = layouts(pool, sizes.devices or DEVICES, exactly=sizes.devices is not None)
+    else:
+        space = given_layout(pool, sizes).arrays()
+    pool.machine.check_devices(space.devices)
+    if workload.concurrency is None and workload.rate is None:
+        choice = best(pool, space, workload, targets, draws)
+        return Placement(choice.layout, choice.sequences, choice.met)
+    return _loaded(pool, space, workload, targets, draws)
+
+
+def given_layout(pool: PoolModel, sizes: Sizes) -> Layout:
+    """The layout of explicit sizes: tp = devices / (attention_dp cp pp) where it is open; experts over all ranks of a
+    stage under attention data parallelism, else cut like the rest (ep = 1). Raises LayoutError."""
+    attention_dp, cp, pp = sizes.attention_dp or 1, sizes.cp or 1, sizes.pp or 1
+    others = attention_dp * cp * pp
+    tp = sizes.tp or (sizes.devices or others) // others or 1
+    if sizes.devices is not None and tp * others != sizes.devices:
+        raise LayoutError(
+            f"tp x attention_dp x cp x pp = {tp} x {attention_dp} x {cp} x {pp} = {tp * others}, "
+            f"but devices = {sizes.devices}. Leave one of them out or make them agree."
+        )
+    spread = pool.model.experts > 0 and attention_dp * cp > 1
+    layout = Layout(tp, pp, sizes.ep or (tp * attention_dp * cp if spread else 1), attention_dp, cp)
+    pool.model.check(layout)
+    return layout
+
+
+def _loaded(pool: PoolModel, space: Layout, workload: Workload, targets: Targets, draws: int) -> Placement:
+    """Under a given load: of the layouts that hold it, one that meets the targets, then the lowest TPOT."""
+    most = pool.most_sequences(space, workload)
+    fits = np.flatnonzero(most >= 1)
+    if not fits.size:
+        pool.require_fit(space.pick(int(np.argmax(most))), workload)
+    space, most = space.pick(fits), most[fits]
+    sequences, over = _batches(pool, space, workload, most)
+    index = 0
+    if fits.size > 1:
+        steady = pool.closed(space, workload, np.minimum(sequences, most))
+        ttft, tpot = steady.ttft * 1e3 / (targets.ttft_ms or np.inf), steady.tpot * 1e3 / (targets.tpot_ms or np.inf)
+        index = int(np.lexsort((steady.tpot, np.maximum(ttft, tpot) > 1, over))[0])
+    layout = space.pick([index])
+    if workload.rate is not None:
+        sequences, over = _batches(drawn(pool, draws), layout, workload, most[[index]])
+        index = 0
+    return Placement(layout.pick(0).whole(), float(sequences[index]), over=bool(over[index]))
+
+
+def _batches(pool: PoolModel, space: Layout, workload: Workload, most: Array) -> tuple[Array, Array]:
+    """Sequences per attention rank under the load, and where that is more than the layout can hold or do."""
+    if workload.concurrency is not None:
+        sequences = np.asarray(float(np.asarray(workload.concurrency)) / np.asarray(space.attention_dp))
+        return sequences, sequences > most
+    rate = float(np.asarray(workload.rate))
+    return open_loop(lambda batch: pool.closed(space, workload, batch), rate, most)

@@ -1,0 +1,69 @@
+"""`explain` as trees: where the time of a decode and of a prefill step goes, and why we think so."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from silicast.estimate import Part
+from silicast.forecast import Forecast
+from silicast.parts import Explained
+from silicast.report.forecast import headline, warnings
+from silicast.report.numbers import rounded
+from silicast.scenario import Workload
+
+#: parts below this share of the step are summed up in one line
+SHOWN_SHARE = 0.005
+
+
+def render(told: Forecast, workload: Workload, console: Console) -> None:
+    """Both steps, the laws and tiers, the bibliography."""
+    console.print(headline(told, workload))
+    for name, step in (("Decode step", told.decode), ("Prefill step, one chunk per rank", told.prefill)):
+        console.print()
+        console.print(step_table(name, step))
+        console.print(_resources(step))
+    console.print()
+    console.print("What better tier is missing:")
+    for line in told.missing_tiers:
+        console.print(f"  {line}")
+    for line in warnings(told):
+        console.print(line)
+    console.print("Sources:")
+    for line in sorted({source.cite() for source in told.citations}):
+        console.print(f"  {line}")
+
+
+def step_table(name: str, step: Explained) -> Table:
+    """The tree of parts, longest first."""
+    table = Table(
+        title=f"{name}: {rounded(step.seconds * 1e3)} ms, bound by {step.bound_by}",
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
+    )  # fmt: skip
+    table.add_column("part", no_wrap=True)
+    for column in ("ms", "share", "calls"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for column in ("bound by", "law", "tier"):
+        table.add_column(column, no_wrap=True)
+    for node in step.tree.parts:
+        _add(table, node, step.seconds, "")
+        shown = [part for part in node.parts if part.value >= SHOWN_SHARE * step.seconds]
+        for part in shown:
+            _add(table, part, step.seconds, "  ")
+        rest = sum(part.value for part in node.parts) - sum(part.value for part in shown)
+        if node.parts and len(shown) < len(node.parts):
+            _add(table, Part(f"{len(node.parts) - len(shown)} smaller ones", rest, "s"), step.seconds, "  ")
+    return table
+
+
+def _add(table: Table, part: Part, seconds: float, indent: str) -> None:
+    calls = f"{part.calls:,.0f}" if part.calls else ""
+    tier = part.tier if part.law not in ("", "overlap") else ""
+    share = f"{part.value / seconds:.1%}"
+    table.add_row(indent + part.name, f"{part.value * 1e3:.3g}", share, calls, part.bound_by, part.law, tier)
+
+
+def _resources(step: Explained) -> str:
+    ordered = sorted(step.by_resource.items(), key=lambda item: -item[1])
+    return (
+        "By resource: " + ", ".join(f"{name} {value / step.seconds:.0%}" for name, value in ordered if value > 0) + "."
+    )

@@ -1,0 +1,70 @@
+"""`forecast` as tables."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from silicast.forecast import Forecast
+from silicast.report.numbers import rounded, spread
+from silicast.scenario import Workload
+
+_METRICS = (
+    ("ttft_ms", "TTFT, ms (mean)"),
+    ("tpot_ms", "TPOT, ms (mean)"),
+    ("e2e_ms", "E2E, ms (mean)"),
+    ("requests_per_s", "requests/s"),
+    ("output_tokens_per_s_per_device", "output tokens/s per device"),
+    ("output_tokens_per_s_per_package", "output tokens/s per package"),
+    ("output_tokens_per_s_per_w", "output tokens/s per W (package power)"),
+    ("decode_step_ms", "decode step, ms"),
+    ("decode_output_tokens_per_s_per_device", "decode pool alone, output tokens/s per device"),
+    ("prefill_input_tokens_per_s_per_device", "prefill pool alone, input tokens/s per device"),
+    ("decode_mfu", "decode MFU"),
+    ("decode_mbu", "decode MBU"),
+    ("prefill_mfu", "prefill MFU"),
+    ("prefill_mbu", "prefill MBU"),
+)
+
+
+def render(told: Forecast, workload: Workload, console: Console) -> None:
+    """Deployment, numbers with ranges, warnings."""
+    console.print(headline(told, workload))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    table.add_column("forecast (80 % range)", justify="right", no_wrap=True)
+    table.add_column("bound by")
+    table.add_column("tier")
+    for key, label in _METRICS:
+        estimate = told.estimates.get(key)
+        if estimate is not None:
+            table.add_row(label, spread(estimate), estimate.bound_by, estimate.tier)
+    console.print(table)
+    memory = told.memory
+    console.print(
+        f"Memory per device: weights {rounded(memory['weights_gib'])} GiB, left for the cache "
+        f"{rounded(memory['free_gib'])} GiB of {rounded(memory['usable_gib'])} GiB usable; "
+        f"{memory['max_requests']:,.0f} such requests fit. MFU is of the {told.mfu_peak}."
+    )
+    for line in warnings(told):
+        console.print(line)
+
+
+def headline(told: Forecast, workload: Workload) -> str:
+    """The scenario in two lines."""
+    layout = told.layout
+    return (
+        f"[bold]{told.model}[/bold] on {told.devices} devices = {told.packages} packages of {told.chip} "
+        f"({told.precision}), {told.system}, {told.stack}: tp {layout.tp}, attention-dp {layout.attention_dp}, "
+        f"pp {layout.pp}, cp {layout.cp}, ep {layout.ep}; {told.concurrency:,.3g} requests in flight, "
+        f"{workload.input_tokens:,} input and {workload.output_tokens:,} output tokens."
+    )
+
+
+def warnings(told: Forecast) -> list[str]:
+    """Fallbacks, missing fields, overload."""
+    lines = [f"warning: {warning}" for warning in told.warnings]
+    if told.saturated:
+        lines.append("warning: prefill work fills the whole time; TTFT is the queue.")
+    if told.missing:
+        lines.append(f"No source gives {', '.join(told.missing)}: drawn from the spread over other chips.")
+    return lines
