@@ -51,7 +51,9 @@ fabrics = st.builds(
     inner_latency=rates(1e-7, 1e-4),
     outer_bandwidth=rates(1e9, 2e11),
     outer_latency=rates(1e-6, 1e-3),
+    launch=rates(1e-8, 1e-4),
     mesh=st.sampled_from((0.0, 1.0)),
+    axes=st.sampled_from((0.0, 2.0, 3.0)),
     reduces=st.sampled_from((0.0, 1.0)),
 )
 launches = rates(1e-8, 1e-4)

@@ -24,6 +24,10 @@ from silicast.scenario import Precision
 from silicast.stack import Cast, Stack
 
 
+#: devices of a fabric without a stated size
+UNBOUNDED = 1 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """How one scope is stored and multiplied: bytes per weight, matrix mode, bytes per activation."""
@@ -130,16 +134,19 @@ class Machine:
 
     @cached_property
     def fabric(self) -> Fabric:
-        """The two innermost domains that collectives cross."""
-        inner, outer = self.system.domains[0], self.system.domains[min(1, len(self.system.domains) - 1)]
-        size = inner.size or self.system.max_devices or 1 << 20
+        """The two innermost domains that collectives cross (the same one twice where there is only one)."""
+        last = min(1, len(self.system.domains) - 1)
+        inner = self.system.domains[0]
+        torus = (inner.axes or 1) if inner.topology in ("torus", "ring") else 0
         return Fabric(
-            inner_size=float(size),
+            inner_size=float(inner.size or self.system.max_devices or UNBOUNDED),
             inner_bandwidth=self._bandwidth(0),
             inner_latency=self._latency(0),
-            outer_bandwidth=self._bandwidth(self.system.domains.index(outer)),
-            outer_latency=self._latency(self.system.domains.index(outer)),
+            outer_bandwidth=self._bandwidth(last),
+            outer_latency=self._latency(last),
+            launch=self.coefficient("launch", "kernel"),
             mesh=float(inner.topology == "mesh"),
+            axes=float(torus),
             reduces=float(inner.in_network_reduction),
         )
 
@@ -156,7 +163,12 @@ class Machine:
         return peak * self.coefficient("collective", "bandwidth_efficiency") / shared
 
     def _latency(self, index: int) -> Any:
+        """The sourced latency of the domain or of the chip's link, else that of its class."""
         domain = self.system.domains[index]
+        link = self.chip.links.get(domain.link)
+        sourced = domain.latency or (link.latency if link else None)
+        if sourced is not None:
+            return self.field(f"{domain.name}.latency", sourced)
         return self.coefficient("collective", f"latency_{domain.kind}")
 
     def check_devices(self, devices: Any) -> None:

@@ -3,16 +3,33 @@
 How fast it runs is not here: efficiencies and floors are coefficients (`data/coefficients`), replaced by calibration.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import AfterValidator, Field, model_validator
 
-from silicast.hardware import Frozen, Number, Source
+from silicast.dtypes import BYTES, checked, matrix_mode
+from silicast.hardware import Chip, Confidence, Frozen, Number, Source
 
 #: how a part of the layer that experts do not own is cut over the ranks of one attention group
 Cut = Literal["tensor", "replicated"]
 Exchange = Literal["all_to_all", "all_gather"]
 Scheduler = Literal["chunked", "prefill_first"]
+#: what the memory share is a share of, see `Stack`
+MemoryBasis = Literal["whole", "static", "free"]
+
+Dtype = Annotated[str, AfterValidator(checked)]
+Count = Annotated[int, Field(ge=1)]
+
+GIB = float(1 << 30)
+
+#: small kernels that an engine may run inside their neighbours
+FUSIONS: dict[str, str] = {
+    "qk_norm": "the norms of Q and K run with the rotation",
+    "latent_norm": "the norms of the latents run with the projections or the rotation",
+    "quantise": "inputs of products are quantised by the norm or the activation before them",
+}
 
 
 class Cast(Frozen):
@@ -21,33 +38,161 @@ class Cast(Frozen):
     Reads: weights of format `weights` on a chip that lacks `lacks` are stored as `stored` and multiplied as `math`.
     """
 
-    weights: str
-    lacks: str
-    stored: str
-    math: str
+    weights: Dtype
+    lacks: Dtype
+    stored: Dtype
+    math: Dtype
     source: Source
+    note: str = ""
+
+
+class Native(Frozen):
+    """How a checkpoint that quantises weights only is run, where a stack has a habit of its own.
+
+    Reads: weights of format `weights` on a chip with the matrix mode `has` (of these ids or generations; empty = any)
+    are multiplied with `activations`, and kept as `stored` where that is another format. The first that applies holds.
+    """
+
+    weights: Dtype
+    has: Dtype
+    activations: Dtype
+    stored: Dtype | None = None
+    chips: tuple[str, ...] = ()
+    source: Source
+    confidence: Confidence
+    note: str = ""
+
+
+class Ground(Frozen):
+    """Why a field of a stack has its value; `note` also gives the range where the value is assumed."""
+
+    field: str
+    source: Source
+    confidence: Confidence
+    note: str = ""
+
+
+class Variant(Frozen):
+    """What a stack does otherwise on some chips: of these ids or generations (empty = any), by memory per device."""
+
+    chips: tuple[str, ...] = ()
+    except_chips: tuple[str, ...] = ()
+    memory_from_gib: Annotated[float, Field(ge=0)] = 0.0
+    memory_below_gib: Annotated[float, Field(gt=0)] | None = None
+    chunk_tokens: Count | None = None
+    max_sequences: Count | None = None
+    exchange: Exchange | None = None
+    exchange_wide: Exchange | None = None
+    source: Source
+    confidence: Confidence
+    note: str = ""
+
+    def applies(self, chip: Chip) -> bool:
+        """Whether the chip is one of those meant; a chip of unknown memory is in no memory class."""
+        named = not self.chips or _is_among(chip, self.chips)
+        return named and not _is_among(chip, self.except_chips) and self._holds(chip)
+
+    def _holds(self, chip: Chip) -> bool:
+        if not self.memory_from_gib and self.memory_below_gib is None:
+            return True
+        capacity = chip.hbm.capacity
+        most = self.memory_below_gib or float("inf")
+        return capacity is not None and self.memory_from_gib <= capacity.value / GIB < most
+
+    def changes(self) -> dict[str, Any]:
+        """The fields of the stack that this variant replaces."""
+        fields = ("chunk_tokens", "max_sequences", "exchange", "exchange_wide")
+        return {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
 
 
 class Stack(Frozen):
-    """One serving (or training) engine on one vendor's software."""
+    """One serving (or training) engine on one vendor's software.
+
+    scheduler            chunked: chunks of prompts run in the steps of the others' decode;
+                         prefill_first: prompts run alone and decode waits
+    chunk_tokens         prompt tokens that one step of one attention rank may carry
+    max_sequences        sequences that one attention rank decodes together at most
+    memory_basis         whole: the share of the device holds weights, activations and cache; static: weights and cache,
+                         activations live in the rest; free: the share of what weights and activations leave is cache
+    kv_cache             format of the cache whatever the checkpoint says; None = as the checkpoint says, else 16 bit
+    shared_cut           where tokens travel between attention groups; within one group the shared expert is cut
+    exchange             how tokens reach their experts and come back between attention groups; `exchange_wide` in
+                         expert groups of at least `wide_from` ranks, where it differs
+    microbatches_*       2 = halves of a batch overlap each other's exchange by default
+    fused                names of FUSIONS
+    facts                why: a source for each field that is not a number of its own
+    """
 
     id: str
     name: str
     vendors: tuple[str, ...] = ()
     scheduler: Scheduler = "chunked"
-    chunk_tokens: Annotated[int, Field(ge=1)] = 8192
-    block_tokens: Annotated[int, Field(ge=1)] = 16
-    max_sequences: Annotated[int, Field(ge=1)] = 1024
+    chunk_tokens: Count = 8192
+    block_tokens: Count = 16
+    max_sequences: Count = 1024
     memory_share: Number
-    kv_cache: str | None = None
+    memory_basis: MemoryBasis = "whole"
+    kv_cache: Dtype | None = None
     dense_cut: Cut = "tensor"
     shared_cut: Cut = "tensor"
     head_cut: Cut = "tensor"
     exchange: Exchange = "all_to_all"
+    exchange_wide: Exchange | None = None
+    wide_from: Count = 16
     microbatches_prefill: Literal[1, 2] = 1
     microbatches_decode: Literal[1, 2] = 1
     fused: tuple[str, ...] = ()
     casts: tuple[Cast, ...] = ()
+    natives: tuple[Native, ...] = ()
+    variants: tuple[Variant, ...] = ()
     transfer_in_ttft: bool = True
     note: str = ""
-    sources: tuple[Source, ...] = ()
+    facts: tuple[Ground, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Stack":
+        _all_known("fused", self.fused, FUSIONS)
+        _all_known("field of facts", (ground.field for ground in self.facts), type(self).model_fields)
+        return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every source of the stack, once, in order of appearance."""
+        cited = (self.memory_share, *self.facts, *self.casts, *self.natives, *self.variants)
+        return tuple(dict.fromkeys(item.source for item in cited))
+
+    def on(self, chip: Chip) -> "Stack":
+        """The stack as it sets itself up on this chip: its variants applied in order, natives of other chips gone."""
+        changes: dict[str, Any] = {}
+        for variant in self.variants:
+            if variant.applies(chip):
+                changes |= variant.changes()
+        changes["natives"] = tuple(item for item in self.natives if not item.chips or _is_among(chip, item.chips))
+        return self.model_copy(update=changes)
+
+    def native(self, weights: str, activations: str, modes: Collection[str]) -> tuple[str, str]:
+        """(stored weights, activations) of a checkpoint when nobody asks for others; `modes` are the chip's.
+
+        A checkpoint that says how its activations are quantised is taken at its word.
+        """
+        if BYTES[activations] < BYTES["bf16"]:
+            return weights, activations
+        for item in self.natives:
+            if item.weights == weights and matrix_mode(item.has) in modes:
+                return item.stored or weights, item.activations
+        return weights, activations
+
+    def all_to_all(self, ranks: Any) -> Any:
+        """Whether tokens travel by all-to-all in expert groups of `ranks` ranks, else all of them are gathered."""
+        near, far = self.exchange == "all_to_all", (self.exchange_wide or self.exchange) == "all_to_all"
+        return np.where(np.asarray(ranks) >= self.wide_from, far, near)
+
+
+def _is_among(chip: Chip, names: tuple[str, ...]) -> bool:
+    return chip.id in names or chip.generation in names
+
+
+def _all_known(what: str, names: Any, known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown {what} '{name[:40]}'; known: {', '.join(known)}")

@@ -57,23 +57,23 @@ def test_relaying_inside_a_node_never_sends_more_across(moved, group, fabric):
 
 def test_ring_all_reduce_by_hand():
     """8 ranks on a switch of 450 GB/s, 64 MiB: two-shot 2 x 7/8 x 64 MiB / 450 GB/s; in the switch one pass."""
-    fabric = Fabric(8.0, 450e9, 0.0, 50e9, 0.0, mesh=0.0, reduces=0.0)
+    fabric = Fabric(8.0, 450e9, 0.0, 50e9, 0.0, launch=0.0, mesh=0.0, reduces=0.0)
     moved = float(64 << 20)
     assert all_reduce_time(moved, divide(8.0, 1.0, fabric), fabric).total == pytest.approx(1.75 * moved / 450e9)
-    reducing = Fabric(8.0, 450e9, 0.0, 50e9, 0.0, mesh=0.0, reduces=1.0)
+    reducing = Fabric(8.0, 450e9, 0.0, 50e9, 0.0, launch=0.0, mesh=0.0, reduces=1.0)
     assert all_reduce_time(moved, divide(8.0, 1.0, reducing), reducing).total == pytest.approx(moved / 450e9)
 
 
 def test_a_group_in_a_mesh_gets_its_share_of_the_links():
     """4 of 8 fully meshed devices use 3 of the 7 links of each."""
-    fabric = Fabric(8.0, 196e9, 0.0, 25e9, 0.0, mesh=1.0, reduces=0.0)
+    fabric = Fabric(8.0, 196e9, 0.0, 25e9, 0.0, launch=0.0, mesh=1.0, reduces=0.0)
     assert divide(4.0, 1.0, fabric).bandwidth == pytest.approx(196e9 * 3 / 7)
     assert divide(8.0, 1.0, fabric).bandwidth == pytest.approx(196e9)
 
 
 def test_dispatch_by_hand():
     """EP16 on two nodes of 8, top-8: half of the copies cross; relayed, a token crosses once if any does."""
-    fabric = Fabric(8.0, 1e18, 0.0, 50e9, 0.0, mesh=0.0, reduces=0.0)
+    fabric = Fabric(8.0, 1e18, 0.0, 50e9, 0.0, launch=0.0, mesh=0.0, reduces=0.0)
     lies = divide(16.0, 1.0, fabric)
     moved = 7168.0 * 128
     assert all_to_all_time(moved, 8.0, 0.0, lies, fabric, 0.0).total == pytest.approx(4 * moved / 50e9)
@@ -96,3 +96,13 @@ def test_sends_take_the_link_they_cross(moved, fabric, inside):
 
 def test_host_time_is_linear_in_sequences():
     assert host_time(64.0, 1e-3, 1e-5) == pytest.approx(1.64e-3)
+
+
+def test_a_group_in_a_torus_gets_the_links_of_its_axes():
+    """In an 8 x 8 x 8 torus 8 devices are one axis of three; an all-to-all over all of it takes 6 hops on average."""
+    torus = Fabric(512.0, 600e9, 0.0, 25e9, 0.0, launch=0.0, axes=3.0)
+    assert divide(8.0, 1.0, torus).bandwidth == pytest.approx(200e9)
+    assert divide(512.0, 1.0, torus).bandwidth == pytest.approx(600e9)
+    moved = 1e9
+    time = all_to_all_time(moved, 1.0, 0.0, divide(512.0, 1.0, torus), torus, 0.0).total
+    assert time == pytest.approx(moved * 511 / 512 / 600e9 * 3 * 8 / 4)

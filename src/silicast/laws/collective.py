@@ -16,7 +16,8 @@ class Fabric:
     """Two nested domains as collectives see them. Sizes in devices, bandwidths in B/s (sustained), latencies in s.
 
     `mesh` is 1 where the inner domain is a full mesh: a group of g of its n devices gets (g-1)/(n-1) of the bandwidth.
-    `reduces` is 1 where its switches add up (in-network reduction).
+    `axes` is the number of dimensions where it is a torus, else 0. `reduces` is 1 where its switches add up.
+    `launch` is the kernel that every exchange starts with.
     """
 
     inner_size: Value
@@ -24,8 +25,10 @@ class Fabric:
     inner_latency: Value
     outer_bandwidth: Value
     outer_latency: Value
-    mesh: float
-    reduces: float
+    launch: Value
+    mesh: float = 0.0
+    axes: float = 0.0
+    reduces: float = 0.0
 
 
 @dataclass(slots=True)
@@ -38,18 +41,26 @@ class Group:
 
 
 def divide(group: Value, stride: Value, fabric: Fabric) -> Group:
-    """How a group lies in the domains: inside = clip(n_1 / stride, 1, g), parts = g / inside."""
+    """How a group lies in the domains: inside = clip(n_1 / stride, 1, g), parts = g / inside.
+
+    In a mesh it gets (g-1)/(n-1) of the bandwidth; in a torus of side n^(1/axes) the links of the axes that it
+    spans, ceil(log g / log side) of them; behind a switch all of it.
+    """
     inside = np.clip(np.floor(fabric.inner_size / stride), 1, group)
-    share = (inside - 1) / np.maximum(fabric.inner_size - 1, 1) if fabric.mesh else 1.0
-    bandwidth = fabric.inner_bandwidth * np.where(inside > 1, share, 1.0)
-    return Group(inside, np.ceil(group / inside), bandwidth)
+    share: Value = 1.0
+    if fabric.mesh:
+        share = np.where(inside > 1, (inside - 1) / np.maximum(fabric.inner_size - 1, 1), 1.0)
+    elif fabric.axes:
+        side = fabric.inner_size ** (1 / fabric.axes)
+        share = np.clip(np.ceil(np.log(inside) / np.log(side)), 1, fabric.axes) / fabric.axes
+    return Group(inside, np.ceil(group / inside), fabric.inner_bandwidth * share)
 
 
 def all_reduce_time(moved: Value, group: Group, fabric: Fabric) -> Timing:
     """All-reduce of `moved` bytes per rank: reduce-scatter and all-gather inside, all-reduce of the shards outside.
 
     inside: min(2 V (g-1)/g, V (g-1), [V with in-network reduction]) / B_1 (two-shot, one-shot, in-switch);
-    outside: 2 (V / g_1)(p-1)/p / B_2. Latency: one exchange inside, two outside.
+    outside: 2 (V / g_1)(p-1)/p / B_2. Latency: a launch, one exchange inside, two outside.
     Reference: Thakur, Rabenseifner, Gropp 2005.
     """
     ring = 2 * (group.inside - 1) / group.inside
@@ -77,7 +88,8 @@ def all_to_all_time(moved: Value, fan: Value, relayed: Value, group: Group, fabr
 
     inside:  fan V (g_1 - 1)/g / B_1, plus what is relayed; outside: copies V / B_2 with copies = fan (p-1)/p where
     every copy travels alone, or the expected other parts hit, (p-1)(1 - (1 - 1/p)^fan), where one copy per part
-    crosses and is passed on inside. Both links work side by side: the slower decides.
+    crosses and is passed on inside. Both links work side by side: the slower decides. In a torus of side s every
+    copy takes axes s / 4 hops on average, so it uses that many links.
     Reference: DeepSeek-V3 (arXiv:2412.19437, section 3.2.2), DeepEP.
     """
     ranks = group.inside * group.parts
@@ -87,16 +99,23 @@ def all_to_all_time(moved: Value, fan: Value, relayed: Value, group: Group, fabr
     copies = np.where(relayed > 0, np.minimum(hit_parts, direct), direct)
     within = fan * (group.inside - 1) / ranks
     passed_on = np.where(relayed > 0, fan * (parts - 1) / parts * (group.inside - 1) / group.inside, 0.0)
-    inner = moved * (within + passed_on) / group.bandwidth
+    inner = moved * (within + passed_on) / group.bandwidth * _hops(group, fabric)
     outer = moved * copies / fabric.outer_bandwidth
     timing = _timed(np.maximum(inner, outer), group, fabric, 1.0, 1.0, moved)
     busy = ((moved > 0) & (ranks > 1)) * 1.0
     return Timing(timing.total + busy * fixed, 0.0, 0.0, 0.0, timing.link, timing.fixed + busy * fixed)
 
 
+def _hops(group: Group, fabric: Fabric) -> Value:
+    """Links that one copy of an all-to-all occupies: 1 behind a switch, axes side / 4 (at least 1) in a torus."""
+    if not fabric.axes:
+        return 1.0
+    return np.maximum(fabric.axes * group.inside ** (1 / fabric.axes) / 4, 1.0)
+
+
 def send_time(moved: Value, inside: Value, fabric: Fabric) -> Timing:
     """Point to point: t = alpha + V / B on the inner link where `inside` is true, else on the outer one."""
-    latency = np.where(inside, fabric.inner_latency, fabric.outer_latency)
+    latency = fabric.launch + np.where(inside, fabric.inner_latency, fabric.outer_latency)
     link = moved / np.where(inside, fabric.inner_bandwidth, fabric.outer_bandwidth)
     busy = (moved > 0) * 1.0
     return Timing(busy * (latency + link), 0.0, 0.0, 0.0, link, busy * latency)
@@ -107,5 +126,6 @@ def _timed(
 ) -> Timing:
     inner = np.where(group.inside > 1, inner_exchanges * fabric.inner_latency, 0.0)
     outer = np.where(group.parts > 1, outer_exchanges * fabric.outer_latency, 0.0)
-    fixed = (moved > 0) * (inner + outer)
+    alone = (group.inside <= 1) & (group.parts <= 1)
+    fixed = np.where((moved > 0) & ~alone, fabric.launch + inner + outer, 0.0)
     return Timing(fixed + link, 0.0, 0.0, 0.0, link, fixed)

@@ -112,6 +112,11 @@ class Model:
         return max((block.experts() for block, _ in self.blocks), default=0)
 
     @cached_property
+    def experts_per_token(self) -> int:
+        """Routed experts a token is multiplied with (0 = a dense model)."""
+        return max((block.computing for block, _ in self.blocks if isinstance(block, MixtureOfExperts)), default=0)
+
+    @cached_property
     def layers(self) -> int:
         """Layers as published, else blocks that mix tokens."""
         return self.depth or sum(count for block, count in self.blocks if block.name.endswith("attention"))

@@ -30,7 +30,7 @@ class LatentAttention(Stateless):
     into the query and the output: attention runs on the latent itself, 1 KV head of kv_rank + rope values, which
     every tensor-parallel rank holds in full.
 
-    With `topk` it is sparse (DeepSeek-V3.2, arXiv:2512.02556): each query reads its own top-k latents, so prefill is
+    With `sparse_keys` it is sparse (DeepSeek-V3.2, arXiv:2512.02556): each query reads its own top-k latents, so prefill is
     absorbed too, as nothing expanded could be shared. The layer selects with its own `index`, or reuses the selection
     of an earlier layer (GLM-5.2, arXiv:2603.12201).
     """
@@ -44,7 +44,7 @@ class LatentAttention(Stateless):
     v_dim: int
     bias: bool = False
     gate: bool = False
-    topk: int | None = None
+    sparse_keys: int | None = None
     index: Indexer | None = None
     norm_parameters: int = 0
     norms: int = 1
@@ -111,7 +111,7 @@ class LatentAttention(Stateless):
             self._query().gemm("attention", shard.rows, shard.tp),
             *(self.index.ops(shard) if self.index else []),
             *kv_gather_cp("attention", shard, self.latent),
-            *(self._sparse(shard) if self.topk else self._dense(shard)),
+            *(self._sparse(shard) if self.sparse_keys else self._dense(shard)),
             *partial_sums_cp("attention", shard, self.heads / shard.tp * self.kv_rank),
             *self._gating(shard),
             self._output().gemm("attention", shard.rows, shard.tp),
@@ -152,7 +152,7 @@ class LatentAttention(Stateless):
         """Prefill and decode on the chosen latents."""
         heads = self.heads / shard.tp
         absorb, restore = self._absorption(shard.rows, heads, 1)
-        core = AttentionCore(heads, self.latent, self.kv_rank, self.latent, self.topk or UNLIMITED, "topk")
+        core = AttentionCore(heads, self.latent, self.kv_rank, self.latent, self.sparse_keys or UNLIMITED, "topk")
         return [absorb, *core.both(shard), restore]
 
     def _absorption(self, rows: Size, heads: Size, count: Size) -> tuple[Gemm, Gemm]:

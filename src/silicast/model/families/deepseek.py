@@ -38,7 +38,7 @@ def latent_attention(fields: Fields, selects: bool = True) -> LatentAttention:
         rope_dim=fields.size("qk_rope_head_dim"),
         v_dim=fields.size("v_head_dim"),
         bias=fields.flag("attention_bias"),
-        topk=topk,
+        sparse_keys=topk,
         index=indexer(fields) if topk and selects else None,
         norm_parameters=hidden,
     )
