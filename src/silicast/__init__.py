@@ -13,7 +13,7 @@ _WHERE = {
     "Deployment": "silicast.scenario",
     "Estimate": "silicast.estimate",
     "Fit": "silicast.api",
-    "Forecast": "silicast.forecast",
+    "Forecast": "silicast.outcome",
     "InputError": "silicast.errors",
     "Layout": "silicast.scenario",
     "Load": "silicast.scenario",
@@ -32,8 +32,7 @@ _WHERE = {
     "fit": "silicast.api",
     "forecast": "silicast.api",
     "forecast_many": "silicast.api",
-    "machine": "silicast.api",
-    "pool": "silicast.api",
+    "pool_model": "silicast.api",
     "read_model": "silicast.model",
 }
 

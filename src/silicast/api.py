@@ -13,8 +13,8 @@ import numpy as np
 from silicast import catalog
 from silicast.errors import InputError, not_found
 from silicast.estimate import DRAWS, Sampler
-from silicast.forecast import Forecast, memory_table
-from silicast.forecast import forecast as _forecast
+from silicast.outcome import Forecast, memory_table
+from silicast.outcome import forecast as _forecast
 from silicast.machine import Machine
 from silicast.memory import Memory
 from silicast.model.config import read_model
@@ -30,7 +30,10 @@ TARGETS = Targets(2000.0, 50.0)
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What runs on a chip besides the model: system, stack, formats, speculation, routing, overlap. None = default."""
+    """What runs on a chip besides the model: system, stack, formats, speculation, routing, overlap, cache blocks.
+
+    None = the default.
+    """
 
     system: str | None = None
     stack: str | None = None
@@ -40,6 +43,7 @@ class Setup:
     speculation: Speculation = field(default_factory=Speculation)
     balanced: bool = False
     microbatches: int | None = None
+    kv_blocks: int | None = None
 
 
 def machine(chip: str, setup: Setup | None = None, draws: int = 0) -> Machine:
@@ -51,7 +55,7 @@ def machine(chip: str, setup: Setup | None = None, draws: int = 0) -> Machine:
     return Machine(found, system, software, catalog.coefficients(found.id, software.id), Sampler(draws))
 
 
-def pool(model: str, chip: str, setup: Setup | None = None, draws: int = 0) -> PoolModel:
+def pool_model(model: str, chip: str, setup: Setup | None = None, draws: int = 0) -> PoolModel:
     """A model (id or path of a config.json) on a chip, in the chip's native precision where none is given."""
     chosen = setup or Setup()
     architecture, on = read_model(model), machine(chip, chosen, draws)
@@ -62,7 +66,9 @@ def pool(model: str, chip: str, setup: Setup | None = None, draws: int = 0) -> P
         native = Precision(native.weights, chosen.activations, native.kv_cache)
     if chosen.speculation.tokens and not architecture.mtp:
         raise InputError(f"{architecture.id} has no multi-token-prediction layer; leave --mtp-tokens at 0.")
-    return PoolModel(architecture, on, native, chosen.speculation, chosen.balanced, chosen.microbatches)
+    return PoolModel(
+        architecture, on, native, chosen.speculation, chosen.balanced, chosen.microbatches, chosen.kv_blocks
+    )
 
 
 def forecast(
@@ -77,7 +83,7 @@ def forecast(
 
     `sizes`: devices, tp, pp, ep, attention_dp, cp; with none but devices the best layout is chosen.
     """
-    points = pool(model, chip, setup)
+    points = pool_model(model, chip, setup)
     load = workload or Workload()
     placed = place(points, Sizes(**sizes), load, targets, DRAWS)
     return _at(points, placed, load)
@@ -91,13 +97,13 @@ def _at(points: PoolModel, placed: Placement, workload: Workload) -> Forecast:
     return replace(told, warnings=told.warnings + extra)
 
 
-def forecast_many(pool_model: PoolModel, layout: Layout, load: Load, context: Any) -> tuple[Any, Memory]:
+def forecast_many(pool: PoolModel, layout: Layout, load: Load, context: Any) -> tuple[Any, Memory]:
     """Seconds of one step of every configuration, shape `(config[, draw])`, and the memory of one device.
 
     `layout` and `load` hold arrays; this is the code path of every forecast, of which one is the first row.
     """
-    pool_model.model.check(layout)
-    return pool_model.step(load, layout).seconds, pool_model.memory(layout, context)
+    pool.model.check(layout)
+    return pool.step(load, layout).seconds, pool.memory(layout, context)
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def fit(
 
     Without sizes: the fewest devices that hold weights, buffers and the cache of 16 requests.
     """
-    points, load, given = pool(model, chip, setup), workload or Workload(), Sizes(**sizes)
+    points, load, given = pool_model(model, chip, setup), workload or Workload(), Sizes(**sizes)
     if given.open:
         space = fewest(points, load, given.devices or DEVICES)
         roomiest = int(np.argmax(points.most_sequences(space, load) * space.attention_dp))
@@ -153,7 +159,7 @@ def compare(
         raise not_found("Reference", reference, chips, f"It must be one of the chips compared: {', '.join(chips)}.")
     if devices is not None and packages is not None:
         raise InputError("Give devices or packages, not both.")
-    pools = [pool(model, chip, (setups or {}).get(chip)) for chip in chips]
+    pools = [pool_model(model, chip, (setups or {}).get(chip)) for chip in chips]
     limits = [packages * one.machine.chip.packages_of if packages else devices or DEVICES for one in pools]
     against = chips.index(reference) if reference else len(chips) - 1
     return _compare(pools, workload or Workload(), targets, limits, against, claim)

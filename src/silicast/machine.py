@@ -23,7 +23,6 @@ from silicast.model.ops import Scope
 from silicast.scenario import Precision
 from silicast.stack import Cast, Stack
 
-
 #: devices of a fabric without a stated size
 UNBOUNDED = 1 << 20
 

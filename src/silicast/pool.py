@@ -13,7 +13,7 @@ from silicast.machine import Format, Machine
 from silicast.memory import GIB, CacheOptions, Memory, memory
 from silicast.model.architecture import Model
 from silicast.model.ops import Scope
-from silicast.scenario import Layout, Load, Precision, Role, Size, Speculation, Workload
+from silicast.scenario import Layout, Load, Precision, Size, Speculation, Workload
 from silicast.serving.steady import Discipline, Steady, closed_loop, loads
 from silicast.step import Pass, Step, step_time
 
@@ -22,7 +22,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class PoolModel:
-    """A pool whose layout is still open. `balanced` assumes even routing; `microbatches` None = the stack's default."""
+    """A pool whose layout is still open.
+
+    `balanced` assumes even routing; `microbatches` None = the stack's default; `kv_blocks` = blocks of the paged
+    cache on one device as an engine printed them, instead of what the memory law leaves.
+    """
 
     model: Model
     machine: Machine
@@ -30,7 +34,7 @@ class PoolModel:
     speculation: Speculation = field(default_factory=Speculation)
     balanced: bool = False
     microbatches: int | None = None
-    role: Role = "mixed"
+    kv_blocks: int | None = None
 
     @cached_property
     def _formats(self) -> tuple[dict[Scope, Format], tuple[str, ...]]:
@@ -39,7 +43,12 @@ class PoolModel:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Fallbacks of formats, one line each."""
-        return self._formats[1]
+        wanted = self.model.default_precision()
+        stored = (self.precision.weights, self.precision.activations)
+        cast = f"the checkpoint is {wanted.weights}/{wanted.activations}; it runs as {stored[0]}/{stored[1]}"
+        recast = (wanted.weights, wanted.activations) != stored
+        own = (f"{cast} on {self.machine.chip.id} under {self.machine.stack.id}.",) if recast else ()
+        return own + self._formats[1]
 
     @property
     def product_mode(self) -> str:
@@ -82,7 +91,10 @@ class PoolModel:
 
     def most_sequences(self, layout: Layout, workload: Workload) -> Array:
         """Sequences per attention rank that fit at the full length of the workload and under the stack's limit."""
-        held = self.memory(layout, workload.input_tokens + workload.output_tokens).sequences
+        context = workload.input_tokens + workload.output_tokens
+        held = self.memory(layout, context).sequences
+        if self.kv_blocks is not None:
+            held = np.full_like(held, self.kv_blocks // np.ceil(context / self.machine.stack.block_tokens))
         return np.minimum(held, self.machine.stack.max_sequences)
 
     def closed(self, layout: Layout, workload: Workload, sequences: Size) -> Steady:

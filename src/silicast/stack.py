@@ -158,6 +158,7 @@ class Stack(Frozen):
     @property
     def sources(self) -> tuple[Source, ...]:
         """Every source of the stack, once, in order of appearance."""
+        cited: tuple[Number | Ground | Cast | Native | Variant, ...]
         cited = (self.memory_share, *self.facts, *self.casts, *self.natives, *self.variants)
         return tuple(dict.fromkeys(item.source for item in cited))
 

@@ -5,22 +5,8 @@ from typing import Annotated
 import typer
 
 from silicast import api
+from silicast.cli import options as o
 from silicast.cli import scenario
-from silicast.cli.options import (
-    AsJson,
-    Claim,
-    Devices,
-    InputTokens,
-    KvCache,
-    Model,
-    MtpAcceptance,
-    MtpTokens,
-    OutputTokens,
-    Packages,
-    PrefixHit,
-    Tpot,
-    Ttft,
-)  # fmt: skip
 from silicast.errors import InputError
 from silicast.report.compare import render
 from silicast.report.document import comparison_document, emit
@@ -29,25 +15,25 @@ from silicast.scenario import Workload
 
 
 def command(
-    model: Model,
+    model: o.Model,
     chips: Annotated[
         list[str],
         typer.Argument(help="Chip ids or paths of chip files; the last is the reference.", show_default=False),
     ],
-    input_tokens: InputTokens = 4096,
-    output_tokens: OutputTokens = 1024,
-    prefix_hit: PrefixHit = 0.0,
-    ttft: Ttft = "2s",
-    tpot: Tpot = "50ms",
-    devices: Devices = None,
-    packages: Packages = None,
-    kv_cache: KvCache = None,
-    mtp_tokens: MtpTokens = 0,
-    mtp_acceptance: MtpAcceptance = 0.7,
+    input_tokens: o.InputTokens = 4096,
+    output_tokens: o.OutputTokens = 1024,
+    prefix_hit: o.PrefixHit = 0.0,
+    ttft: o.Ttft = "2s",
+    tpot: o.Tpot = "50ms",
+    devices: o.Devices = None,
+    packages: o.Packages = None,
+    kv_cache: o.KvCache = None,
+    mtp_tokens: o.MtpTokens = 0,
+    mtp_acceptance: o.MtpAcceptance = 0.7,
     stack: Annotated[list[str] | None, typer.Option(help="CHIP=STACK, for a stack other than the chip's own.")] = None,
     reference: Annotated[str | None, typer.Option(help="Chip that ratios divide by (default: the last one).")] = None,
-    claim: Claim = None,
-    as_json: AsJson = False,
+    claim: o.Claim = None,
+    as_json: o.AsJson = False,
 ) -> None:
     stacks = _stacks(stack or [], chips)
     draft = scenario.speculation(mtp_tokens, mtp_acceptance)

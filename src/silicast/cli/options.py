@@ -29,6 +29,7 @@ Stack = Annotated[str | None, typer.Option(help="Stack id (default: the chip's o
 Weights = Annotated[str | None, typer.Option(help="Format of the weights (default: native for the checkpoint).")]
 Activations = Annotated[str | None, typer.Option(help="Format of the activations.")]
 KvCache = Annotated[str | None, typer.Option(help="Format of the KV cache.")]
+KvBlocks = Annotated[int | None, typer.Option(help="Cache blocks per device, as the engine prints them.")]
 MtpTokens = Annotated[int, typer.Option(help="Speculative tokens per step.")]
 MtpAcceptance = Annotated[float, typer.Option(help="Share of the speculative tokens accepted, 0 to 1.")]
 Balanced = Annotated[bool, typer.Option("--balanced", help="Assume even routing (default: the stacks' skew).")]

@@ -1,6 +1,5 @@
 """Turns options into nouns, with one clear line for each impossible value."""
 
-from silicast.api import Setup
 from silicast.errors import InputError
 from silicast.scenario import Speculation, Targets
 from silicast.units import duration_ms
@@ -43,4 +42,6 @@ def positive(name: str, value: int | None) -> int | None:
     return value
 
 
-__all__ = ["Setup", "claimed", "microbatches", "positive", "speculation", "targets"]
+def sizes(**given: int | None) -> dict[str, int | None]:
+    """Parallel sizes."""
+    return {name: positive(name.replace("_", "-"), value) for name, value in given.items()}

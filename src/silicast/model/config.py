@@ -1,18 +1,21 @@
 """Reads a Hugging Face `config.json` (a path, a folder with one, or an id of the catalog) into a Model."""
 
 import json
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
-from silicast.catalog import data_folder
+from silicast.catalog import data_folder, search_path
 from silicast.errors import ConfigError, not_found
 from silicast.model.architecture import Model
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 #: a size beyond this is a mistake, not a model
 MAX_SIZE = 1 << 24
+#: formats of a checkpoint that ModelOpt wrote, beside its config.json
+QUANTISATION_FILE = "hf_quant_config.json"
 
 _NO_DEFAULT = object()
 
@@ -42,7 +45,7 @@ class Fields:
         least = 0 if zero else 1
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise ConfigError(
-                f"{self.where}: '{key}' must be a whole number from {least} to {most}, got {_short(value)}."
+                f"{self.where}: '{key}' must be a whole number from {least} to {most}, got {shown(value)}."
             )
         return value
 
@@ -50,7 +53,7 @@ class Fields:
         """A positive number."""
         key, value = self._first(keys, _NO_DEFAULT)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_SIZE:
-            raise ConfigError(f"{self.where}: '{key}' must be a positive number, got {_short(value)}.")
+            raise ConfigError(f"{self.where}: '{key}' must be a positive number, got {shown(value)}.")
         return float(value)
 
     def sizes(self, key: str, count: int, zero: bool = False) -> list[int] | None:
@@ -73,7 +76,7 @@ class Fields:
             raise ConfigError(f"{self.where}: '{key}' has {len(value)} entries for {count} layers.")
         for item in value[:count]:
             if item not in known:
-                raise ConfigError(f"{self.where}: '{key}' knows {', '.join(known)}, not {_short(item)}.")
+                raise ConfigError(f"{self.where}: '{key}' knows {', '.join(known)}, not {shown(item)}.")
         return value[:count]
 
     def flat(self, key: str) -> "Fields":
@@ -90,14 +93,14 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise ConfigError(f"{self.where}: '{key}' must be true or false, got {_short(value)}.")
+            raise ConfigError(f"{self.where}: '{key}' must be true or false, got {shown(value)}.")
         return value
 
     def items(self, *keys: str) -> list[Any] | None:
         """A list, or None where it is absent."""
         key, value = self._first(keys, None)
         if value is not None and not isinstance(value, list):
-            raise ConfigError(f"{self.where}: '{key}' must be a list, got {_short(value)}.")
+            raise ConfigError(f"{self.where}: '{key}' must be a list, got {shown(value)}.")
         return value
 
     def nested(self, *keys: str) -> "Fields | None":
@@ -106,14 +109,14 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise ConfigError(f"{self.where}: '{key}' must be an object, got {_short(value)}.")
+            raise ConfigError(f"{self.where}: '{key}' must be an object, got {shown(value)}.")
         return Fields(value, f"{self.where}: {key}")
 
     def text(self, *keys: str, default: str = "") -> str:
         """A string."""
         key, value = self._first(keys, default)
         if not isinstance(value, str):
-            raise ConfigError(f"{self.where}: '{key}' must be a string, got {_short(value)}.")
+            raise ConfigError(f"{self.where}: '{key}' must be a string, got {shown(value)}.")
         return value
 
     def has(self, key: str) -> bool:
@@ -129,68 +132,119 @@ class Fields:
         return keys[0], default
 
 
-def _short(value: Any) -> str:
-    shown = json.dumps(value, default=str)
-    return shown if len(shown) <= 40 else shown[:37] + "..."
+def shown(value: Any) -> str:
+    """A value of a config in one short line."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def read_model(name: str) -> Model:
-    """A Model by catalog id, alias or path. Raises NotFoundError or ConfigError."""
-    path, identity = _locate(name)
-    return _read(path, path.stat().st_mtime_ns, identity)
+    """A Model by catalog id, alias or path, or `gpt:layers=..,hidden=..,heads=..,vocab=..`.
+
+    A folder may hold `hf_quant_config.json` beside `config.json`. Raises NotFoundError or ConfigError.
+    """
+    target = aliases().get(name, name)
+    if target.startswith("gpt:"):
+        return _from_text(target)
+    path = _shipped(target)
+    if path is not None:
+        return _read_shipped(path, path.stat().st_mtime_ns, target, name)
+    path = _given(name)
+    beside = path.with_name(QUANTISATION_FILE)
+    stamp = beside.stat().st_mtime_ns if beside.is_file() else 0
+    return _read(path, path.stat().st_mtime_ns, _identity(path), stamp)
 
 
 def model_ids() -> list[str]:
-    """All ids of the shipped configs, sorted."""
-    folder = data_folder() / "models"
-    return sorted(f"{path.parent.name}/{path.stem}" for path in folder.glob("*/*.json"))
+    """All ids of the shipped configs and of those in the user's folder and in packs, sorted."""
+    found = {path for folder in search_path() for path in (folder / "models").glob("*/*.json")}
+    return sorted({f"{path.parent.name}/{path.stem}" for path in found})
 
 
 @cache
 def aliases() -> dict[str, str]:
-    """Other names of one architecture: `data/models/aliases.toml`, a table alias -> id."""
+    """Other names of one architecture: `data/models/aliases.toml`, a table alias -> id or dimensions."""
     path = data_folder() / "models" / "aliases.toml"
     return dict(tomllib.loads(path.read_text(encoding="utf-8"))["aliases"]) if path.is_file() else {}
 
 
-def _locate(name: str) -> tuple[Path, str]:
-    target = aliases().get(name, name)
-    shipped = data_folder() / "models" / f"{target}.json"
-    if "\0" not in target and ".." not in target and shipped.is_file():
-        return shipped, target
+@cache
+def _from_text(text: str) -> Model:
+    from silicast.model.families.gpt import gpt_from_text
+
+    return gpt_from_text(text)
+
+
+def _shipped(target: str) -> Path | None:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", target):
+        return None
+    paths = (folder / "models" / f"{target}.json" for folder in search_path())
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _given(name: str) -> Path:
+    """The config.json at a path, or in the folder at a path."""
     path = Path(name)
-    if path.is_dir() and (path / "config.json").is_file():
-        return path / "config.json", path.resolve().name
-    if path.is_dir():
+    try:
+        folder, file = path.is_dir(), path.is_file()
+    except OSError:  # a name longer than any path
+        folder = file = False
+    if file:
+        return path
+    if folder and (path / "config.json").is_file():
+        return path / "config.json"
+    if folder:
         raise ConfigError(f"'{name}' is a folder without a config.json.")
-    if path.is_file():
-        return path, path.stem if path.stem != "config" else path.resolve().parent.name
-    raise not_found(
-        "Model", name, [*model_ids(), *aliases()], "List them with: silicast models, or give the path of a config.json"
-    )
+    look = "List them with: silicast models, or give the path of a config.json"
+    raise not_found("Model", name, [*model_ids(), *aliases()], look)
+
+
+def _identity(path: Path) -> str:
+    return path.resolve().parent.name if path.name == "config.json" else path.stem
 
 
 @cache
-def _read(path: Path, _modified: int, identity: str) -> Model:
+def _read_shipped(path: Path, _modified: int, identity: str, name: str) -> Model:
+    from silicast.model.checkpoint import with_named_format
+    from silicast.model.provenance import provenance
+
+    model = _built(path, identity, _read_json(path))
+    known = provenance(identity)
+    return with_named_format(model, name if known is None or not known.checkpoint else known.checkpoint)
+
+
+@cache
+def _read(path: Path, _modified: int, identity: str, quantised: int) -> Model:
+    values = _read_json(path)
+    if quantised and values.get("quantization_config") is None:
+        beside = _read_json(path.with_name(QUANTISATION_FILE))
+        values["quantization_config"] = beside.get("quantization")
+    return _built(path, identity, values)
+
+
+def _built(path: Path, identity: str, values: dict[str, Any]) -> Model:
     from silicast.model.families import build
 
-    return build(identity, Fields(_read_json(path), path.name))
+    return build(identity, Fields(values, path.name))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     if size > MAX_CONFIG_BYTES:
-        raise ConfigError(
-            f"{path.name} has {size / 1e6:.0f} MB; a config.json has at most {MAX_CONFIG_BYTES >> 20} MB."
-        )
+        most = MAX_CONFIG_BYTES >> 20
+        raise ConfigError(f"{path.name} has {size / 1e6:.0f} MB; a config.json has at most {most} MB.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, OSError, RecursionError) as error:
-        raise ConfigError(f"{path.name} cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path.name} is not a text file (UTF-8).") from None
+    except RecursionError:
+        raise ConfigError(f"{path.name} is nested too deeply for a config.json.") from None
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}.") from None
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path.name} is not JSON (truncated?): {error}") from None
+        raise ConfigError(f"{path.name} is not JSON (truncated?): {error}.") from None
     except ValueError as error:
-        raise ConfigError(f"{path.name} is not JSON: {error}") from None
+        raise ConfigError(f"{path.name} is not JSON: {error}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path.name} must hold one JSON object, got a {type(values).__name__}.")
     return values

@@ -24,10 +24,14 @@ SHORT_LIST = 24
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One layout at one batch. `met` is False where no candidate meets the targets: the nearest one is shown."""
+    """One layout at one batch, and the requests/s of one replica there.
+
+    `met` is False where no candidate meets the targets: the nearest one is shown.
+    """
 
     layout: Layout
     sequences: float
+    requests: float
     met: bool
 
 
@@ -94,18 +98,18 @@ def best(pool: PoolModel, space: Layout, workload: Workload, targets: Targets, d
     steady = pool.closed(candidates.layout, workload, candidates.sequences)
     order = _ranked(pool, candidates, steady, workload, targets)
     if not draws:
-        return _choice(candidates, int(order[0]), bool(_met(steady, targets)[order[0]]))
+        return _choice(candidates, steady, int(order[0]), bool(_met(steady, targets)[order[0]]))
     pool = drawn(pool, draws)
     for start in range(0, min(order.size, 4 * SHORT_LIST), SHORT_LIST):
         rows = order[start : start + SHORT_LIST]
         short = candidates.pick(rows)
-        steady = pool.closed(short.layout, workload, short.sequences)
-        good = np.flatnonzero(_met(steady, targets))
+        drawn_steady = pool.closed(short.layout, workload, short.sequences)
+        good = np.flatnonzero(_met(drawn_steady, targets))
         if good.size:
-            output = _per_package(pool, short, steady, workload)
+            output = _per_package(pool, short, drawn_steady, workload)
             index = int(good[np.argmax(output[good])])
-            return _choice(short, index, True)
-    return _choice(candidates, int(order[0]), False)
+            return _choice(short, drawn_steady, index, True)
+    return _choice(candidates, steady, int(order[0]), False)
 
 
 def _ranked(
@@ -135,5 +139,6 @@ def _per_package(pool: PoolModel, candidates: Candidates, steady: Steady, worklo
     return np.asarray(median(steady.requests) * workload.output_tokens / packages)
 
 
-def _choice(candidates: Candidates, index: int, met: bool) -> Choice:
-    return Choice(candidates.layout.pick(index).whole(), float(candidates.sequences[index]), met)
+def _choice(candidates: Candidates, steady: Steady, index: int, met: bool) -> Choice:
+    requests = float(median(steady.requests)[index])
+    return Choice(candidates.layout.pick(index).whole(), float(candidates.sequences[index]), requests, met)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from silicast.errors import DoesNotFitError, InputError
 from silicast.estimate import DRAWS, Estimate, Tier, worst
-from silicast.forecast import Forecast, forecast
+from silicast.outcome import Forecast, forecast
 from silicast.planning.causes import Cause, Hybrid, shares
-from silicast.planning.choose import best, drawn, fewest, median
+from silicast.planning.choose import best, drawn, fewest
 from silicast.planning.space import layouts
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Targets, Workload
@@ -169,8 +169,7 @@ def _factors(
             choice = best(mixed, layouts(mixed, most), workload, targets)
         except (DoesNotFitError, ValueError):
             return float("nan")
-        steady = mixed.closed(choice.layout.arrays(), workload, np.array([choice.sequences]))
-        return float(median(steady.requests)[0] / float(choice.layout.devices))
+        return choice.requests / float(choice.layout.devices)
 
     found: dict[str, float] = {str(cause): factor for cause, factor in shares(value).items()}
     logs = {name: np.log(factor) for name, factor in found.items()}

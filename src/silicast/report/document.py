@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from silicast.estimate import Estimate
-from silicast.forecast import Forecast
+from silicast.outcome import Forecast
 from silicast.planning.compare import ChipAnswer, Comparison, Ratio
 
 SCHEMA = "silicast/1"
@@ -72,8 +72,6 @@ def forecast_result(told: Forecast) -> dict[str, Any]:
         "estimates": {name: estimate.to_json() for name, estimate in told.estimates.items()},
         "mfu_peak": told.mfu_peak,
         "memory": told.memory,
-        "decode_step": told.decode.tree.to_json(),
-        "prefill_step": told.prefill.tree.to_json(),
         "missing": list(told.missing),
         "missing_tiers": told.missing_tiers,
         "citations": sorted(source.cite() for source in told.citations),

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from silicast.estimate import Part
-from silicast.forecast import Forecast
+from silicast.outcome import Forecast
 from silicast.parts import Explained
 from silicast.report.forecast import headline, warnings
 from silicast.report.numbers import rounded

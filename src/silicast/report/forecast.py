@@ -4,7 +4,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from silicast.forecast import Forecast
+from silicast.outcome import Forecast
 from silicast.report.numbers import rounded, spread
 from silicast.scenario import Workload
 

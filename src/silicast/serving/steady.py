@@ -157,64 +157,115 @@ def _trail(like: Array) -> Callable[[Any], Any]:
 
 @dataclass(slots=True)
 class Prefilled:
-    """A prefill pool: seconds from start to first token, and requests/s that one replica can start."""
+    """A prefill pool. `alone`: seconds of one request with the pool to itself; `full`: the same with a full chunk on
+    every rank; `capacity`: requests/s that one replica can start. Shape `(config[, draw])`."""
 
-    service: Array
+    alone: Array
+    full: Array
     capacity: Array
 
 
 def prefill_pool(step: StepSeconds, workload: Workload, how: Discipline) -> Prefilled:
     """A pool that only prefills: n chunks one after another; each rank of a replica takes its own requests.
 
-    capacity = ranks stages / (n t_p) requests/s per replica: stages work on different chunks.
+    A chunk budget holds p = max(floor(budget / chunk), 1) prompts side by side. capacity = p ranks stages / (n t(p))
+    requests/s per replica: stages work on different chunks. Alone, one prompt on one of the ranks takes n t(1).
     """
     _, prefill, chunks = loads(workload, 0, how.chunk_tokens, 0)
-    t_p = step(prefill)
-    trail = _trail(t_p)
-    service = trail(chunks) * t_p
-    return Prefilled(service, trail(how.ranks) * trail(how.stages) / service)
+    side_by_side = np.maximum(np.floor(how.chunk_tokens / prefill.prefill_tokens), 1)
+    ranks = np.asarray(how.ranks, dtype=float)
+    alone = step(replace(prefill, prefill_share=1 / ranks))
+    full = step(replace(prefill, prefill_sequences=side_by_side))
+    trail = _trail(full)
+    started = trail(side_by_side * ranks * np.asarray(how.stages))
+    return Prefilled(trail(chunks) * alone, trail(chunks) * full, started / (trail(chunks) * full))
 
 
 @dataclass(frozen=True, slots=True)
 class TwoPools:
-    """Sizes of a disaggregated deployment: replicas and ranks of the prefill pool, ranks of the decode pool in all
-    (replicas x attention ranks), and the seconds that the cache of one request travels."""
+    """Sizes of a disaggregated deployment, per config.
 
-    prefill_replicas: float
-    prefill_ranks: float
-    decode_ranks: float
+    prefill_replicas, prefill_ranks   replicas of the prefill pool, and attention ranks of one of them
+    decode_ranks                      attention ranks of the decode pool in all (replicas x ranks of one)
+    most                              sequences that one decode rank holds at most
+    transfer                          seconds that the cache of one request travels, `(config[, draw])`
+    in_ttft                           whether the first token waits for the transfer; else the second one does
+    """
+
+    prefill_replicas: Size
+    prefill_ranks: Size
+    decode_ranks: Size
+    most: Size
     transfer: Any
+    in_ttft: bool = True
 
 
 def disaggregated(
     prefill: Prefilled, decode_step: Callable[[Array], Array], workload: Workload, pools: TwoPools, draft: Speculation
 ) -> Steady:
-    """Two pools in a closed loop of C requests: C = R (TTFT + S t_d(B)) with R = B ranks / (S t_d(B)), R <= capacity.
+    """Two pools in a closed loop of C requests. Requests per second are of the whole deployment.
 
-    Requests in flight grow with B, so C is met by interpolation on a grid of B. TTFT = service + wait + transfer with
-    wait = rho / (2 m (1 - rho)) service behind m servers (M/D/1 of the pooled rate), at most what C allows. Requests
-    per second are of the whole deployment.
+    With B sequences on each of D decode ranks X = B D / (S t_d(B)) requests/s pass, and by Little's law (1961)
+    X (TTFT + S t_d(B)) are in flight, of which both factors grow with B: the B at which they are C is found on a grid.
+    `decode_step` maps batches of shape `(GRID, config)` to t_d of shape `(GRID, config[, draw])`.
+
+    TTFT = service + wait + transfer, service = alone + rho (full - alone), rho = X / (replicas capacity). Behind m
+    ranks that serve 1 / tau requests/s each, wait = tau rho^(sqrt(2 (m + 1)) - 1) / (2 m (1 - rho)) (Sakasegawa 1977,
+    halved for constant service). What the decode pool cannot hold, or the prefill pool cannot start, queues in front.
+    A run of `requests` starts with all of them at once: in the first wave a prompt waits for half of the others.
     """
     steps = np.maximum((np.asarray(workload.output_tokens, dtype=float) - 1) / draft.yield_per_step, 1e-9)
-    wanted = float(np.asarray(workload.concurrency))
-    capacity = prefill.capacity * pools.prefill_replicas
-    servers = pools.prefill_replicas * pools.prefill_ranks
-    rows = []
-    for batch in np.geomspace(min(0.25, wanted / pools.decode_ranks / 8), wanted / pools.decode_ranks, GRID):
-        step = decode_step(np.array([batch]))
-        rate = np.minimum(batch * pools.decode_ranks / (steps * step), capacity)
-        busy = rate / capacity
-        wait = busy / np.maximum(2 * servers * (1 - busy), 1e-9) * prefill.service
-        ttft = prefill.service + np.minimum(wait, wanted / rate) + pools.transfer
-        rows.append((rate * (ttft + steps * step), rate, ttft, step, np.full_like(step, batch), busy))
-    table = np.array([np.broadcast_arrays(*row) for row in rows])
-    flying = np.maximum.accumulate(table[:, 0], axis=0).reshape(GRID, -1)
-    values = table[:, 1:].reshape(GRID, 5, -1)
-    at = np.array([
-        [np.interp(wanted, flying[:, i], values[:, j, i]) for i in range(flying.shape[1])] for j in range(5)
-    ])  # fmt: skip
-    rate, ttft, step, batch, busy = (row.reshape(table.shape[2:]) for row in at)
-    # what the decode pool and the prefill service do not hold waits in front of the prefill pool
-    ttft = np.maximum(ttft, wanted / rate - steps * step)
-    token = step / draft.yield_per_step
-    return Steady(ttft, token, ttft + steps * step, rate, batch, busy, step, prefill.service)
+    wanted = np.asarray(workload.concurrency, dtype=float)
+    top = np.minimum(wanted / pools.decode_ranks, pools.most)
+    batches = top * np.geomspace(1 / 1024, 1, GRID)[:, None]
+    pace = decode_step(batches)
+    trail = _trail(pace[0])
+    flow = _Flow(prefill, pools, trail)
+    decoding = trail(steps) * pace
+    rate = np.minimum(trail(batches * pools.decode_ranks) / decoding, flow.capacity)
+    flying = np.maximum.accumulate(rate * (flow.ttft(rate) + decoding), axis=0)
+    step, batch = (_crossing(flying, values, trail(wanted)) for values in (pace, trail(batches)))
+    decoding = trail(steps) * step
+    rate = np.minimum(batch * trail(pools.decode_ranks) / decoding, flow.capacity)
+    # by Little's law the rest of the time in flight is spent before the first token
+    ttft = np.maximum(flow.ttft(rate), trail(wanted) / rate - decoding)
+    if workload.requests is not None:
+        first = np.minimum(trail(wanted) / trail(workload.requests), 1.0)
+        burst = prefill.alone + trail(wanted) / (2 * flow.capacity) + flow.travel
+        ttft = first * np.maximum(burst, ttft) + (1 - first) * ttft
+    later = 0.0 if pools.in_ttft else pools.transfer
+    token = step / trail(draft.yield_per_step) + later / trail(np.maximum(np.asarray(workload.output_tokens) - 1, 1))
+    cycle = ttft + later + decoding
+    service = flow.service(rate)
+    return Steady(ttft, token, cycle, trail(wanted) / cycle, batch, rate / flow.capacity, step, service)
+
+
+class _Flow:
+    """Seconds to the first token in a prefill pool through which a given rate flows."""
+
+    def __init__(self, prefill: Prefilled, pools: TwoPools, trail: Callable[[Any], Any]) -> None:
+        self.prefill = prefill
+        self.capacity = prefill.capacity * trail(pools.prefill_replicas)
+        self.servers = trail(np.asarray(pools.prefill_replicas, dtype=float) * pools.prefill_ranks)
+        self.travel = pools.transfer if pools.in_ttft else 0.0
+
+    def service(self, rate: Array) -> Array:
+        """Seconds of one prefill."""
+        busy = rate / self.capacity
+        return np.asarray(self.prefill.alone + busy * (self.prefill.full - self.prefill.alone))
+
+    def ttft(self, rate: Array) -> Array:
+        """Seconds from arrival to the first token."""
+        busy = np.minimum(rate / self.capacity, 1 - 1e-6)
+        lined_up = busy ** (np.sqrt(2 * (self.servers + 1)) - 1) / (2 * (1 - busy))
+        return np.asarray(self.service(rate) + lined_up / self.capacity + self.travel)
+
+
+def _crossing(rising: Array, values: Array, wanted: Any) -> Array:
+    """`values` where `rising`, both of shape `(grid, config[, draw])`, reaches `wanted`; the last where it never does."""
+    above = np.minimum(np.sum(rising < wanted, axis=0), len(rising) - 1)[None]
+    below = np.maximum(above - 1, 0)
+    low, high = (np.take_along_axis(rising, index, axis=0)[0] for index in (below, above))
+    first, last = (np.take_along_axis(np.broadcast_to(values, rising.shape), index, axis=0)[0] for index in (below, above))
+    share = np.clip((wanted - low) / np.maximum(high - low, np.finfo(float).tiny), 0, 1)
+    return np.asarray(first + share * (last - first))

@@ -8,7 +8,7 @@ from typing import Any
 from silicast.errors import ConfigError, nearest
 from silicast.model.architecture import Counted, Model
 from silicast.model.blocks import FeedForward, SelfAttention
-from silicast.model.config import Fields
+from silicast.model.config import Fields, shown
 from silicast.model.families.transformer import MAX_LAYERS, decoder, grouped, head_size, heads_of, layer_count
 
 MODEL_TYPES = ("gpt2", "mpt", "bloom", "falcon", "nemotron")
@@ -135,20 +135,22 @@ def gpt_model(
     gated: bool = False,
     identity: str = "",
 ) -> Model:
-    """A GPT-style model from dimensions: layer norms, biases, tied embeddings, learned positions not counted.
+    """A GPT-style model from dimensions: layer norms, biases, `context` learned positions, tied embeddings.
 
-    `mlp` is the width of the network (4 x hidden), `gated` gives it a third matrix. Raises ConfigError.
+    That is the model of Megatron's and MosaicML's training tables: P = 12 l h^2 (1 + 13 / 12 h + (V + s) / 12 l h)
+    (arXiv:2104.04473, eq. 2). `mlp` is the width of the network, 4 x hidden if not given. `gated` models have a third
+    matrix, rotary positions, no biases and a head of their own, as in MaxText. Raises ConfigError.
     """
     given: dict[str, Any] = {
         "layers": layers, "hidden": hidden, "heads": heads, "vocab": vocab, "mlp": mlp, "kv_heads": kv_heads,
         "head_dim": head_dim, "context": context,
     }  # fmt: skip
     fields = Fields(given, "gpt")
-    heads = fields.size("heads")
+    hidden, heads = fields.size("hidden"), fields.size("heads")
     kv = grouped(fields, heads, fields.size("kv_heads", default=heads))
-    hidden = fields.size("hidden")
-    size: int = fields.size("head_dim", default=0) or head_size(Fields({"hidden_size": hidden}, "gpt"), heads)
-    shape = Shape(hidden, heads, kv, size, fields.size("mlp", default=4 * hidden), 2 * hidden, bias=True, gated=gated)
+    size = fields.size("head_dim", default=None) or head_size(Fields({"hidden_size": hidden}, "gpt"), heads)
+    norm, words = hidden if gated else 2 * hidden, fields.size("vocab") * hidden
+    shape = Shape(hidden, heads, kv, size, fields.size("mlp", default=4 * hidden), norm, bias=not gated, gated=gated)
     return Model(
         id=identity or f"gpt:layers={layers},hidden={hidden},heads={heads},vocab={vocab}",
         model_type="gpt",
@@ -156,8 +158,9 @@ def gpt_model(
         vocabulary=fields.size("vocab"),
         blocks=shape.blocks(fields.size("layers", most=MAX_LAYERS)),
         context=fields.size("context"),
-        tied=True,
-        final_norm=2 * hidden,
+        tied=not gated,
+        final_norm=norm,
+        embedding_parameters=words if gated else words + fields.size("context") * hidden,
     )
 
 
@@ -174,9 +177,9 @@ def gpt_from_text(text: str) -> Model:
         if name not in DIMENSIONS:
             guess = nearest(name, DIMENSIONS)
             hint = f" Did you mean '{guess}'?" if guess else ""
-            raise ConfigError(f"gpt: unknown dimension '{name[:40]}'.{hint} Known: {', '.join(DIMENSIONS)}.")
+            raise ConfigError(f"gpt: unknown dimension {shown(name)}.{hint} Known: {', '.join(DIMENSIONS)}.")
         if not equals or not (value.isascii() and value.isdigit() and len(value) < len("99999999999")):
-            raise ConfigError(f"gpt: {name} must be a whole number, as in {name}=96, got '{value[:40]}'.")
+            raise ConfigError(f"gpt: {name} must be a whole number, as in {name}=96, got {shown(value)}.")
         given[name] = int(value)
     missing = [name for name in REQUIRED if name not in given]
     if missing:

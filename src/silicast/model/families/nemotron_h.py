@@ -17,7 +17,7 @@ from silicast.model.blocks import (
     SelfAttention,
     state_space_flops,
 )
-from silicast.model.config import Fields
+from silicast.model.config import Fields, shown
 from silicast.model.families.transformer import MAX_LAYERS, decoder, draft_layer, heads_of
 
 MODEL_TYPES = ("nemotron_h",)
@@ -42,7 +42,7 @@ def pattern(fields: Fields, letters: str, words: str) -> list[str]:
     text = fields.text(letters)[:MAX_LAYERS]
     unknown = set(text) - set(LETTERS)
     if unknown:
-        raise ConfigError(f"{fields.where}: '{letters}' knows {' '.join(LETTERS)}, not '{min(unknown)}'.")
+        raise ConfigError(f"{fields.where}: '{letters}' knows {' '.join(LETTERS)}, not {shown(min(unknown))}.")
     return [LETTERS[letter] for letter in text]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from silicast.errors import ConfigError
 from silicast.model.architecture import Quantisation
-from silicast.model.config import Fields
+from silicast.model.config import Fields, shown
 from silicast.model.ops import Scope
 
 LINEARS: frozenset[Scope] = frozenset({"attention", "indexer", "ffn", "experts", "shared"})
@@ -49,12 +49,16 @@ _NAMED: dict[str, tuple[str, str]] = {
 }
 
 
+UNKNOWN = "checkpoint format: the method of quantization_config is not known, weights are taken to be BF16"
+
+
 def quantisation(fields: Fields) -> Quantisation | None:
-    """Formats of the checkpoint, None where it is 16 bit. Raises ConfigError for a method that is not known."""
+    """Formats of the checkpoint; None where it is 16 bit, or where the method is not known."""
     config = fields.nested("quantization_config")
-    if config is None:
+    formats = _formats(config) if config else None
+    if config is None or formats is None:
         return None
-    weights, activations = _formats(config)
+    weights, activations = formats
     excluded = _excluded(config.items("modules_to_not_convert", "ignore", "exclude_modules") or [])
     if "experts" in excluded and not _has_experts(fields):
         excluded.discard("experts")
@@ -76,7 +80,7 @@ def _narrow_experts(fields: Fields, own: Quantisation) -> Quantisation:
     return Quantisation("mxfp4", own.activations, frozenset({"experts"}), own.kv_cache, rest)
 
 
-def _formats(config: Fields) -> tuple[str, str]:
+def _formats(config: Fields) -> tuple[str, str] | None:
     groups = config.nested("config_groups")
     if groups is not None and groups.values:
         return _group_formats(groups)
@@ -90,11 +94,8 @@ def _formats(config: Fields) -> tuple[str, str]:
         if name in _NAMED:
             return _NAMED[name]
     if names[1] == "bitsandbytes":
-        return ("int4" if config.flag("load_in_4bit") else "int8"), "bf16"
-    known = ", ".join([*_NAMED, "bitsandbytes", "compressed-tensors", "modelopt"])
-    raise ConfigError(
-        f"{config.where}: quantization method '{' '.join(names).strip()[:60]}' is not known. Known: {known}."
-    )
+        return "int4" if config.flag("load_in_4bit") else "int8", "bf16"
+    return None
 
 
 def _group_formats(groups: Fields) -> tuple[str, str]:
@@ -116,7 +117,7 @@ def _format(numbers: Fields) -> str:
         return {32: "mxfp8", 128: "fp8_block"}.get(size, "fp8_block" if numbers.text("strategy") == "block" else "fp8")
     if kind == "float" and bits == 4:
         return "mxfp4" if size == 32 else "fp4"
-    raise ConfigError(f"{numbers.where}: {bits} bits of type '{kind[:20]}' are not a known format.")
+    raise ConfigError(f"{numbers.where}: {bits} bits of type {shown(kind)} are not a known format.")
 
 
 def _excluded(items: list[Any]) -> set[Scope]:

@@ -6,7 +6,7 @@ from silicast.errors import ConfigError
 from silicast.model.architecture import Counted, Model
 from silicast.model.blocks import FeedForward, JoinInputs
 from silicast.model.config import Fields
-from silicast.model.families.quantisation import quantisation
+from silicast.model.families.quantisation import UNKNOWN, quantisation
 
 MAX_LAYERS = 4096
 
@@ -14,10 +14,13 @@ MAX_LAYERS = 4096
 def decoder(identity: str, fields: Fields, blocks: Counted, **more: Any) -> Model:
     """The Model around `blocks`; `more` are fields of Model that the family sets itself."""
     hidden = fields.size("hidden_size")
+    formats = quantisation(fields)
+    if formats is None and fields.has("quantization_config"):
+        more["omissions"] = (*more.get("omissions", ()), UNKNOWN)
     settings: dict[str, Any] = {
         "tied": fields.flag("tie_word_embeddings"),
         "final_norm": hidden,
-        "quantisation": quantisation(fields),
+        "quantisation": formats,
     }
     return Model(
         id=identity,

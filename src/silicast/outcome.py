@@ -89,6 +89,8 @@ def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Worklo
     mode = pool.product_mode
     for phase, step, why in (("decode", decode_step, told[0]), ("prefill", prefill_step, told[1])):
         estimates |= _utilisation(phase, step.seconds[0], why, machine.peak(mode), machine.bandwidth)
+    cited = machine.citations()
+    estimates = {name: replace(estimate, citations=cited) for name, estimate in estimates.items()}
     return Forecast(
         model=pool.model.id,
         chip=machine.chip.id,
@@ -108,7 +110,7 @@ def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Worklo
         saturated=over or bool(np.median(steady.busy) >= 1),
         warnings=pool.warnings,
         missing=machine.chip.missing,
-        citations=machine.citations(),
+        citations=cited,
         mfu_peak=f"{mode} matrix peak",
         samples=np.atleast_1d(rates["output"][0]) / packages,
     )
@@ -116,14 +118,18 @@ def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Worklo
 
 def _latencies(steady: Steady, told: tuple[Explained, Explained]) -> dict[str, Estimate]:
     decode, prefill = told
-    return {
-        "ttft_ms": Estimate.of(steady.ttft[0] * 1e3, "ms", prefill.tier, prefill.bound_by),
-        "tpot_ms": Estimate.of(steady.tpot[0] * 1e3, "ms", decode.tier, decode.bound_by),
-        "e2e_ms": Estimate.of(steady.e2e[0] * 1e3, "ms", decode.tier, decode.bound_by),
-        "requests_per_s": Estimate.of(steady.requests[0], "requests/s", decode.tier, decode.bound_by),
-        "decode_step_ms": Estimate.of(steady.decode_step[0] * 1e3, "ms", decode.tier, decode.bound_by),
-        "prefill_step_ms": Estimate.of(steady.prefill_step[0] * 1e3, "ms", prefill.tier, prefill.bound_by),
+    found = {
+        "ttft_ms": (steady.ttft[0] * 1e3, "ms", prefill),
+        "tpot_ms": (steady.tpot[0] * 1e3, "ms", decode),
+        "e2e_ms": (steady.e2e[0] * 1e3, "ms", decode),
+        "requests_per_s": (steady.requests[0], "requests/s", decode),
+        "decode_step_ms": (steady.decode_step[0] * 1e3, "ms", decode),
+        "prefill_step_ms": (steady.prefill_step[0] * 1e3, "ms", prefill),
     }
+    estimates = {name: Estimate.of(value, unit, why.tier, why.bound_by) for name, (value, unit, why) in found.items()}
+    for name, why in (("decode_step_ms", decode), ("prefill_step_ms", prefill)):
+        estimates[name] = replace(estimates[name], parts=why.tree.parts)
+    return estimates
 
 
 def _rates(name: str, rate: Array, why: Explained, pool: PoolModel, devices: int, packages: int) -> dict[str, Estimate]:

@@ -1,0 +1,121 @@
+"""Performance figures, one line each with its unit: `make bench`. Medians; the peer is timed in the same run.
+
+Limits, written down before optimising. One R1 decode step has about 45 operators of about 25 array operations each:
+1,100 operations per deployment, at about 1 ns per element and operation 1.1 us, that is 0.9 M deployment-steps/s on one
+core. Starting Python takes 15 ms, importing numpy and pydantic 150 ms.
+"""
+
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import silicast
+from silicast.planning.choose import drawn
+
+SILICAST = str(Path(sys.executable).with_name("silicast"))
+MODEL = "deepseek-ai/DeepSeek-R1"
+ROWS = 2048
+
+
+def main() -> None:
+    """Print every figure."""
+    report("silicast --help, wall", command(SILICAST, "--help"), "s", "goal < 0.4")
+    compare = command(SILICAST, "compare", MODEL, "ascend-910c", "h100-sxm", "--packages", "32", "--claim", "0.6")
+    report("silicast compare, two chips, cold, wall", compare, "s", "goal < 1.5")
+    points = silicast.pool_model(MODEL, "h100-sxm")
+    report("one forecast, points, warm", warm(lambda: one(points)) * 1e3, "ms", "goal < 5")
+    draws = drawn(points, 256)
+    report("one forecast, 256 draws, warm", warm(lambda: one(draws)) * 1e3, "ms", "goal < 50")
+    rate = deployment_steps_per_s(points)
+    report("forecast_many, R1 decode step and memory fit, one core", rate, "deployment-steps/s", "goal >= 250,000")
+    report("installed size of the core", installed_mb(), "MB", "goal < 150")
+    peer()
+
+
+def report(name: str, value: float, unit: str, note: str) -> None:
+    """One line per figure."""
+    print(f"{name}: {value:,.3g} {unit} ({note})" if value < 1000 else f"{name}: {value:,.0f} {unit} ({note})")
+
+
+def command(*words: str, runs: int = 7) -> float:
+    """Median wall seconds of a whole process."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def warm(call: Callable[[], object], runs: int = 31) -> float:
+    """Median seconds of a call after one to warm up."""
+    call()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def one(pool: silicast.PoolModel) -> object:
+    """A closed-loop forecast of one deployment: a decode step, a prefill step and the fixed point."""
+    layout = silicast.Layout(tp=8, ep=8, attention_dp=2, pp=1).arrays()
+    return pool.closed(layout, silicast.Workload(4096, 1024), np.array([16.0]))
+
+
+def deployment_steps_per_s(pool: silicast.PoolModel, seconds: float = 4.0) -> float:
+    """R1 decode steps with all operators, collectives and the memory fit, of random deployments, per second."""
+    random = np.random.default_rng(1)
+    tp = random.choice([1.0, 2, 4, 8], ROWS)
+    attention_dp = random.choice([1.0, 2, 4, 8, 16, 32], ROWS)
+    layout = silicast.Layout(tp=tp, ep=tp * attention_dp, attention_dp=attention_dp)
+    load = silicast.Load(
+        decode_sequences=random.integers(1, 512, ROWS).astype(float),
+        decode_context=random.integers(128, 32768, ROWS).astype(float),
+    )
+    silicast.forecast_many(pool, layout, load, load.decode_context)
+    calls, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        silicast.forecast_many(pool, layout, load, load.decode_context)
+        calls += 1
+    return calls * ROWS / spent
+
+
+def installed_mb() -> float:
+    """Size of a fresh environment with the core dependencies, without pip itself."""
+    folder = Path("build/bench-venv")
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    empty = _size_mb(folder)
+    pip = [str(folder / "bin" / "pip"), "install", "-q", "."]
+    subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+    size = _size_mb(folder) - empty
+    shutil.rmtree(folder, ignore_errors=True)
+    return size
+
+
+def _size_mb(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
+
+
+def peer() -> None:
+    """The nearest peer on the same question, where it is installed (`pip install aiconfigurator==0.12.0`)."""
+    found = shutil.which("aiconfigurator")
+    if not found:
+        print("peer: aiconfigurator is not on PATH, not timed")
+        return
+    words = (found, "cli", "estimate", "--model", MODEL, "--system", "h100_sxm", "--isl", "4096", "--osl", "1024")
+    ours = command(SILICAST, "forecast", MODEL, "h100-sxm", "--devices", "16", runs=3)
+    theirs = command(*words, runs=3)
+    report("one estimate from the command line, aiconfigurator 0.12, wall", theirs, "s", f"ours {ours:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

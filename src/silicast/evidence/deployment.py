@@ -1,0 +1,303 @@
+"""From a row to what a forecast needs: pools of the catalog, how they are cut, lengths and load. Defaults are here.
+
+Only `Scenario`s enter: never an id, a source, a note or a value.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from silicast import catalog
+from silicast.dtypes import BYTES
+from silicast.errors import NotFoundError, SilicastError
+from silicast.estimate import Sampler
+from silicast.evidence.columns import Scenario
+from silicast.machine import Machine
+from silicast.model.architecture import Model
+from silicast.model.config import read_model
+from silicast.pool import PoolModel
+from silicast.scenario import Layout, Precision, Role
+from silicast.stack import Stack
+
+#: the stack of a row whose own one the catalog lacks
+GENERIC = "generic"
+#: share of the first draft token that is accepted where a row does not say; the k-th is accepted with its k-th power.
+#: The published acceptances of one to four drafts (CloudMatrix384: 0.7 of one; SGLang on Ascend: 0.53 to 0.73 of
+#: three) are met by 0.7 to 0.85.
+ACCEPTED = 0.75
+#: stacks whose prefill hands each sequence round all devices of a replica (by tokens, by heads, by tokens), which tp
+#: and cp do not express: a device does the work of its own sequences (CloudMatrix384, arXiv:2506.12708, section 4.3)
+SPREADS_PREFILL = ("cloudmatrix-infer",)
+
+Mode = Literal["closed", "open", "disaggregated", "prefill", "decode"]
+Sizes = tuple[int, int, int, int, int]
+
+
+class NoForecast(Exception):
+    """A row that cannot be forecast; the text is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolKey:
+    """What rows share that are evaluated as one array: model, machine, formats and choices of the stack."""
+
+    model: str
+    chip: str
+    system: str | None
+    stack: str | None
+    weights: str | None
+    activations: str | None
+    kv_cache: str | None
+    mtp_tokens: int
+    balanced: bool
+    microbatches: int | None
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One pool of a deployment: sizes (tp, pp, ep, attention_dp, cp) of a replica, and the number of replicas."""
+
+    key: PoolKey
+    sizes: Sizes
+    replicas: int = 1
+
+    @property
+    def devices(self) -> int:
+        """Devices of all replicas."""
+        tp, pp, _, attention_dp, cp = self.sizes
+        return tp * pp * attention_dp * cp * self.replicas
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A row made ready: one mixed pool, or a prefill pool and a decode pool, and what had to be assumed."""
+
+    scenario: Scenario
+    mode: Mode
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> tuple[Mode, tuple[PoolKey, ...]]:
+        """Plans with the same group are evaluated together."""
+        return self.mode, tuple(part.key for part in self.parts)
+
+    @property
+    def devices(self) -> int:
+        """Devices of the whole deployment, prefill included."""
+        return sum(part.devices for part in self.parts)
+
+    @property
+    def lengths(self) -> tuple[float, float]:
+        """Mean input and output tokens: the middle of the range from which the run drew them."""
+        row = self.scenario
+        low, high = row.length_low or row.length_high or 1.0, row.length_high or 1.0
+        share = (low + high) / 2
+        return (row.input_tokens or 1) * share, max((row.output_tokens or 1) * share, 1.0)
+
+    @property
+    def acceptance(self) -> float:
+        """Share of the draft tokens accepted; where it is not recorded, that of a chain of equal chances."""
+        drafts = self.scenario.mtp_tokens or 0
+        if not drafts or self.scenario.mtp_acceptance is not None:
+            return float(self.scenario.mtp_acceptance or 0.0)
+        return sum(ACCEPTED**k for k in range(1, drafts + 1)) / drafts
+
+
+@dataclass(slots=True)
+class Pools:
+    """Models and machines by key, each built once; the better of an unknown stack is the generic one."""
+
+    draws: int = 0
+    _pools: dict[PoolKey, PoolModel | NoForecast] = field(default_factory=dict)
+    _machines: dict[tuple[str, str | None, str | None], Machine | NoForecast] = field(default_factory=dict)
+
+    def pool(self, key: PoolKey) -> PoolModel:
+        """The pool of a key. Raises NoForecast for an unknown model or chip, or a format that nothing can run."""
+        found = self._pools.get(key)
+        if found is None:
+            found = self._pools[key] = _caught(lambda: self._build(key))
+        if isinstance(found, NoForecast):
+            raise found
+        return found
+
+    def machine(self, chip: str, system: str | None, stack: str | None) -> Machine:
+        """A chip in a system under a stack; each defaults to the chip's own. Raises NoForecast."""
+        where = chip, system, stack
+        found = self._machines.get(where)
+        if found is None:
+            found = self._machines[where] = _caught(lambda: _machine(*where, self.draws))
+        if isinstance(found, NoForecast):
+            raise found
+        return found
+
+    def _build(self, key: PoolKey) -> PoolModel:
+        model = read_model(key.model)
+        machine = self.machine(key.chip, key.system, key.stack)
+        precision = _precision(key, model, machine)
+        found = PoolModel(
+            model, machine, precision, balanced=key.balanced, microbatches=key.microbatches, role=key.role
+        )
+        _ = found.warnings  # formats are resolved here, so that one the chip cannot run is found before any array is
+        return found
+
+
+def _caught[T](build: "Callable[[], T]") -> "T | NoForecast":
+    try:
+        return build()
+    except NoForecast as reason:
+        return reason
+    except SilicastError as error:
+        return NoForecast(str(error))
+
+
+def _machine(chip: str, system: str | None, stack: str | None, draws: int) -> Machine:
+    found = catalog.complete(catalog.chip(chip))
+    software = known_stack(stack or found.stack).on(found)
+    joined = catalog.system(system or found.system)
+    return Machine(found, joined, software, catalog.coefficients(found.id, software.id), Sampler(draws))
+
+
+def known_stack(name: str) -> Stack:
+    """The stack, or the generic one where the catalog lacks it."""
+    try:
+        return catalog.stack(name)
+    except NotFoundError:
+        return catalog.stack(GENERIC)
+
+
+def _precision(key: PoolKey, model: Model, machine: Machine) -> Precision:
+    """Formats of a row; what it leaves out is the stack's default for the checkpoint.
+
+    `fp8` is any FP8 recipe: scaled by blocks where the checkpoint's quantization_config is, else by tensor.
+    """
+    native = machine.native_precision(model, key.kv_cache)
+    if key.weights is None:
+        return native
+    weights = _recipe(key.weights, model)
+    activations = _recipe(key.activations, model) if key.activations else _activations(weights, model, native)
+    return Precision(weights, activations, native.kv_cache)
+
+
+def _recipe(dtype: str, model: Model) -> str:
+    own = model.quantisation
+    return own.weights if dtype == "fp8" and own is not None and own.weights.startswith("fp8") else dtype
+
+
+def _activations(weights: str, model: Model, native: Precision) -> str:
+    """Activations that go with weights: the checkpoint's where it has these weights, else as wide, 16 bit below 8."""
+    if weights == model.default_precision().weights or weights == native.weights:
+        return native.activations
+    return weights if BYTES[weights] >= 1 else "bf16"
+
+
+def plan(scenario: Scenario, pools: Pools) -> Plan:
+    """The pools and sizes of a serve, prefill or decode row. Raises NoForecast with the reason."""
+    if scenario.kind == "serve":
+        _needs(scenario, "input_tokens", "output_tokens")
+    mode, parts = _mode(scenario), _parts(scenario, pools)
+    for part in parts:
+        _check(part, pools.pool(part.key))
+    return Plan(scenario, mode, parts, _notes(scenario, parts, pools))
+
+
+def _mode(scenario: Scenario) -> Mode:
+    if scenario.kind in ("prefill", "decode"):
+        return "prefill" if scenario.kind == "prefill" else "decode"
+    if scenario.prefill_chip or scenario.decode_chip:
+        if scenario.concurrency is None:
+            raise NoForecast("two pools without a concurrency: the load is not stated")
+        return "disaggregated"
+    return "open" if scenario.rate is not None else "closed"
+
+
+def _needs(scenario: Scenario, *columns: str) -> None:
+    for column in columns:
+        if getattr(scenario, column) is None:
+            raise NoForecast(f"{column} is not stated")
+
+
+def _parts(scenario: Scenario, pools: Pools) -> tuple[Part, ...]:
+    if scenario.kind == "serve" and (scenario.prefill_chip or scenario.decode_chip):
+        return tuple(_part(scenario, role, pools) for role in ("prefill", "decode"))  # type: ignore[arg-type]
+    role: Role = "mixed" if scenario.kind == "serve" else "prefill" if scenario.kind == "prefill" else "decode"
+    key = _key(scenario, role, scenario.chip)
+    return (Part(key, _sizes(scenario, "", pools.pool(key).model, key)),)
+
+
+def _part(scenario: Scenario, role: Role, pools: Pools) -> Part:
+    prefix = f"{role}_"
+    key = _key(scenario, role, getattr(scenario, f"{prefix}chip"))
+    sizes = _sizes(scenario, prefix, pools.pool(key).model, key)
+    return Part(key, sizes, getattr(scenario, f"{prefix}replicas") or 1)
+
+
+def _key(scenario: Scenario, role: Role, chip: str | None) -> PoolKey:
+    if chip is None:
+        raise NoForecast("chip is not stated")
+    return PoolKey(
+        model=scenario.model,
+        chip=chip,
+        system=scenario.system if chip == scenario.chip else None,
+        stack=scenario.stack,
+        weights=scenario.weights,
+        activations=scenario.activations,
+        kv_cache=scenario.kv_cache,
+        mtp_tokens=scenario.mtp_tokens or 0,
+        balanced=scenario.expert_load == "balanced",
+        microbatches=scenario.microbatches,
+        role=role,
+    )
+
+
+def _sizes(scenario: Scenario, prefix: str, model: Model, key: PoolKey) -> Sizes:
+    """(tp, pp, ep, attention_dp, cp) of one replica, empty ones by the rules of the schema.
+
+    tp: what the other sizes leave of the devices. ep of a mixture of experts: 1 (experts cut like dense layers) with
+    one attention group, all ranks of a stage where attention is data-parallel, as every engine of the catalog does.
+    """
+    tp, ep, attention_dp, cp, devices = (
+        getattr(scenario, f"{prefix}{name}") for name in ("tp", "ep", "attention_dp", "cp", "devices")
+    )
+    pp = 1 if prefix else scenario.pp or 1
+    if tp is None and attention_dp is None and key.role == "prefill" and key.stack in SPREADS_PREFILL:
+        tp, attention_dp = 1, devices
+    attention_dp, cp = attention_dp or 1, cp or 1
+    if tp is None:
+        if devices is None:
+            raise NoForecast("neither devices nor tp is stated")
+        tp = devices // (attention_dp * cp * pp)
+    if devices is not None and devices != tp * attention_dp * cp * pp:
+        raise NoForecast(f"{prefix}devices = {devices} is not tp x attention_dp x cp x pp of the row")
+    stage = tp * attention_dp * cp
+    if ep is None:
+        ep = stage if model.experts and attention_dp > 1 else 1
+    if stage % ep:
+        raise NoForecast(f"ep = {ep} does not divide tp x attention_dp x cp = {stage}")
+    return tp, pp, ep, attention_dp, cp
+
+
+def _check(part: Part, pool: PoolModel) -> None:
+    layout = Layout(*part.sizes)
+    try:
+        pool.model.check(layout)
+        pool.machine.check_devices(layout.devices)
+    except SilicastError as error:
+        raise NoForecast(str(error)) from None
+
+
+def _notes(scenario: Scenario, parts: tuple[Part, ...], pools: Pools) -> tuple[str, ...]:
+    notes = [note for part in parts if (note := stack_note(scenario.stack, pools.pool(part.key).machine))]
+    if scenario.mtp_tokens and scenario.mtp_acceptance is None:
+        notes.append("acceptance of draft tokens is not recorded: assumed")
+    if scenario.mtp_tokens and not pools.pool(parts[-1].key).model.mtp:
+        notes.append("the model has no draft layer: the time of the draft model is left out")
+    return tuple(dict.fromkeys(notes))
+
+
+def stack_note(asked: str | None, machine: Machine) -> str:
+    """What to say where the generic stack answers for another one."""
+    if asked is None or machine.stack.id == asked:
+        return ""
+    return f"stack '{asked}' is not in the catalog: forecast with '{machine.stack.id}', one tier lower"

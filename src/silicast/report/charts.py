@@ -1,0 +1,482 @@
+"""Charts of a comparison as Vega-Lite specifications: nouns in, plain dicts out, all data inside.
+
+A specification is the same in the report, a notebook (`alt.Chart.from_dict`) and the web. Colours come from a `Palette`:
+`LIGHT` has colours of its own, `PAGE` names variables of the page's style sheet, so that a page in the dark or on paper
+recolours its charts without drawing them again. No chart relies on colour alone: each names or marks what it shows.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from silicast.estimate import Estimate, Part
+from silicast.outcome import Forecast
+from silicast.parts import Explained
+from silicast.planning.compare import Cell, ChipAnswer, Comparison, Ratio
+from silicast.report.numbers import rounded, shown
+
+Spec = dict[str, Any]
+Row = dict[str, Any]
+Phase = Literal["decode", "prefill"]
+Side = Literal["above", "below", "undecided"]
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """Colours by use. `low1..3` and `high1..3` are tints of the ratio map, `part1..9` fills that carry dark text."""
+
+    ink: str = "#1c2430"
+    muted: str = "#5b6675"
+    grid: str = "#dfe3e8"
+    surface: str = "#ffffff"
+    gain: str = "#2b6cb0"
+    loss: str = "#c05f14"
+    total: str = "#5b6675"
+    low3: str = "#ee9f54"
+    low2: str = "#f7c592"
+    low1: str = "#fce6ce"
+    high1: str = "#dce9f5"
+    high2: str = "#aecfea"
+    high3: str = "#76addb"
+    on_part: str = "#16202a"
+    part1: str = "#7db8e0"
+    part2: str = "#fdb462"
+    part3: str = "#86c98a"
+    part4: str = "#d3a4d3"
+    part5: str = "#b8bec6"
+    part6: str = "#ffe08a"
+    part7: str = "#f2917a"
+    part8: str = "#6fc3bd"
+    part9: str = "#e8eaed"
+
+    def parts(self) -> list[str]:
+        """The fills of stacked bars, in order."""
+        return [getattr(self, item.name) for item in fields(self) if item.name.startswith("part")]
+
+
+LIGHT = Palette()
+PAGE = Palette(**{item.name: f"var(--{item.name.replace('_', '-')})" for item in fields(Palette)})
+
+#: parts of a step in the order in which they are stacked; others follow by size
+PARTS = ("attention", "experts", "ffn", "exchange", "host", "embedding", "head")
+
+#: keys of the memory table in the order in which they are stacked, as a reader sees them
+MEMORY = ("weights", "activations", "buffers", "runtime", "KV cache of the requests", "KV room left", "kept free")
+
+#: edges of the map's tints, as multiples of the claim
+EDGES = (1 / 1.5, 1 / 1.2, 1.0, 1.2, 1.5)
+
+#: a segment of a stacked bar is named inside it from this share of the longest bar on
+NAMED = 0.18
+
+#: operators named on the roofline per phase
+LABELLED = 2
+
+
+def side(estimate: Estimate, claim: float) -> Side:
+    """Where the whole range lies against `claim`; undecided where the range includes it."""
+    if estimate.low > claim:
+        return "above"
+    return "below" if estimate.high < claim else "undecided"
+
+
+SIGNS: dict[Side, str] = {"above": "▲", "below": "▼", "undecided": "?"}
+
+
+def spread(estimate: Estimate, figures: int = 2) -> str:
+    """`0.62 (0.45 to 0.86)`."""
+    return f"{rounded(estimate.value, figures)} ({interval(estimate, figures)})"
+
+
+def interval(estimate: Estimate, figures: int = 2) -> str:
+    """`0.45 to 0.86`, the 80 % range."""
+    return f"{rounded(estimate.low, figures)} to {rounded(estimate.high, figures)}"
+
+
+def verdict(answer: Comparison, palette: Palette = LIGHT) -> Spec:
+    """Each ratio with its 80 % range on a log scale, against parity and the claim; `answer` has a ratio."""
+    rows = [
+        {"chip": ratio.chip, "per": per, "row": f"{ratio.chip}, per {per}" if len(answer.ratios) > 1 else f"per {per}",
+         "value": estimate.value, "low": estimate.low, "high": estimate.high, "text": spread(estimate)}
+        for ratio in answer.ratios
+        for per, estimate in (("package", ratio.per_package), ("device", ratio.per_device))
+    ]  # fmt: skip
+    ends = [row[key] for row in rows for key in ("low", "high")]
+    marks = [1.0] + ([answer.claim] if answer.claim else [])
+    x = {"field": "value", "type": "quantitative", "title": None, **_log_axis([*ends, *marks])}
+    y = {"field": "row", "type": "nominal", "sort": None, "title": None}
+    layers = [
+        *_references(answer.claim, palette),
+        {"mark": {"type": "rule", "strokeWidth": 4, "strokeCap": "round", "opacity": 0.45},
+         "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": {"value": palette.gain}}},
+        {"mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
+         "encoding": {"x": x, "y": y, "color": {"value": palette.gain},
+                      "tooltip": _tips(row="ratio", text="value (80 % range)")}},
+    ]  # fmt: skip
+    return _chart("Ratio of output tokens per second with its 80 % range", rows, layers, palette, _step(34))
+
+
+def causes(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -> Spec:
+    """Waterfall of the factors on a log scale: each bar starts where the one above ends, the last is the ratio."""
+    rows = cause_rows(ratio)
+    total = ratio.per_package
+    ends = [row[key] for row in rows for key in ("from", "to")] + [total.low, total.high]
+    x = {"field": "from", "type": "quantitative", "title": f"{ratio.chip} over {ratio.reference}, per package (log)",
+         **_log_axis([*ends, *([claim] if claim else [])], room=1.12)}  # fmt: skip
+    y = {"field": "cause", "type": "nominal", "sort": None, "title": None}
+    colours = {"gain": palette.gain, "loss": palette.loss, "ratio": palette.total}
+    colour = {"field": "kind", "type": "nominal", "legend": None,
+              "scale": {"domain": list(colours), "range": list(colours.values())}}  # fmt: skip
+    last = [rows[-1] | {"low": total.low, "high": total.high}]
+    layers = [
+        *_references(claim, palette),
+        {"mark": {"type": "bar", "height": {"band": 0.62}},
+         "encoding": {"x": x, "x2": {"field": "to"}, "y": y, "color": colour,
+                      "tooltip": _tips(cause="cause", text="factor", until="ratio so far")}},
+        {"mark": {"type": "tick", "thickness": 2, "height": {"band": 0.62}},
+         "encoding": {"x": x | {"field": "to"}, "y": y, "color": colour}},
+        {"data": {"values": last}, "mark": {"type": "rule", "strokeWidth": 2},
+         "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": {"value": palette.ink}}},
+        {"mark": {"type": "text", "align": "left", "baseline": "middle", "dx": 7, "fontWeight": 600},
+         "encoding": {"x": x | {"field": "end"}, "y": y, "text": {"field": "text"}, "color": {"value": palette.ink}}},
+    ]  # fmt: skip
+    return _chart("Factors that multiply to the ratio per package", rows, layers, palette, _step(28))
+
+
+def cause_rows(ratio: Ratio) -> list[Row]:
+    """One row per factor with where its bar starts and ends, then the ratio. Factors that are not numbers are left out."""
+    rows: list[Row] = []
+    reached = 1.0
+    for cause, factor in ratio.factors.items():
+        if not (math.isfinite(factor) and factor > 0):
+            continue
+        start, reached = reached, reached * factor
+        kind = "gain" if factor >= 1 else "loss"
+        rows.append({"cause": cause, "kind": kind, "from": start, "to": reached, "factor": factor,
+                     "end": max(start, reached), "text": f"× {rounded(factor, 2)}",
+                     "until": rounded(reached, 2)})  # fmt: skip
+    value = ratio.per_package.value
+    rows.append({"cause": "ratio per package", "kind": "ratio", "from": 1.0, "to": value, "factor": value,
+                 "end": max(1.0, value, ratio.per_package.high), "text": f"= {rounded(value, 2)}",
+                 "until": spread(ratio.per_package)})  # fmt: skip
+    return rows
+
+
+def ratio_map(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -> Spec:
+    """Phase and batch by context: tint by ratio around the claim (or parity), a sign for above, below, undecided."""
+    pivot = claim or 1.0
+    rows = [map_row(cell, pivot) for cell in sorted(ratio.cells, key=_map_order)]
+    tints = [palette.low3, palette.low2, palette.low1, palette.high1, palette.high2, palette.high3]
+    x = {"field": "context", "type": "ordinal", "sort": None, "title": "context, tokens",
+         "axis": {"orient": "top", "labelAngle": 0, "domain": False}}  # fmt: skip
+    y = {"field": "load", "type": "nominal", "sort": None, "title": None, "axis": {"domain": False, "labelLimit": 130}}
+    fill = {"field": "bin", "type": "nominal", "title": "ratio per package",
+            "scale": {"domain": bins(pivot), "range": tints},
+            "legend": {"orient": "bottom", "columns": 3, "symbolType": "square"}}  # fmt: skip
+    tips = _tips(phase="phase", load="load", context="context, tokens", text="ratio (80 % range)",
+                 sentence=f"against {pivot:g}")  # fmt: skip
+    cell = {"x": x, "y": y}
+    layers = [
+        {"mark": {"type": "rect", "stroke": palette.surface, "strokeWidth": 2},
+         "encoding": {**cell, "color": fill, "tooltip": tips}},
+        {"transform": [{"filter": "datum.side == 'undecided'"}],
+         "mark": {"type": "rect", "filled": False, "strokeDash": [3, 3], "width": {"band": 0.94},
+                  "height": {"band": 0.88}},
+         "encoding": {**cell, "color": {"value": palette.muted}}},
+        {"mark": {"type": "text", "dy": -7, "fontSize": 13, "fontWeight": 600},
+         "encoding": {**cell, "text": {"field": "label"}, "color": {"value": palette.ink}}},
+        {"mark": {"type": "text", "dy": 10, "fontSize": 10.5},
+         "encoding": {**cell, "text": {"field": "range"}, "color": {"value": palette.ink}}},
+    ]  # fmt: skip
+    return _chart("Ratio per package by phase, batch and context", rows, layers, palette, _step(44))
+
+
+def map_row(cell: Cell, pivot: float) -> Row:
+    """One cell as plain data."""
+    found, where = cell.ratio, side(cell.ratio, pivot)
+    sentences: dict[Side, str] = {
+        "above": "above over the whole range",
+        "below": "below over the whole range",
+        "undecided": "the range includes it",
+    }
+    return {
+        "phase": cell.phase,
+        "load": f"decode, {cell.batch_per_package}" if cell.phase == "decode" else "prefill",
+        "context": f"{cell.context:,}",
+        "value": found.value, "low": found.low, "high": found.high,
+        "side": where, "sentence": sentences[where],
+        "bin": bins(pivot)[sum(found.value >= edge * pivot for edge in EDGES)],
+        "label": f"{rounded(found.value, 2)} {SIGNS[where]}",
+        "range": f"{rounded(found.low, 2)}–{rounded(found.high, 2)}",
+        "text": spread(found),
+    }  # fmt: skip
+
+
+def bins(pivot: float) -> list[str]:
+    """Names of the tints, from far below `pivot` to far above."""
+    edges = [rounded(edge * pivot, 2) for edge in EDGES]
+    return [f"under {edges[0]}", *(f"{a} to {b}" for a, b in zip(edges, edges[1:], strict=False)), f"{edges[-1]} up"]
+
+
+def _map_order(cell: Cell) -> tuple[bool, int, int]:
+    return cell.phase == "decode", cell.batch_per_package, cell.context
+
+
+def roofline(told: Forecast, beside: Sequence[Forecast] = (), palette: Palette = LIGHT) -> Spec:
+    """Operators with matrix FLOPs under the roof of one device: the matrix peak and the memory bandwidth.
+
+    y is what an operator reaches, launches included; the area of a dot is its share of the step. The axes cover the
+    forecasts of `beside` too, so that charts of several chips can be held side by side.
+    """
+    everything = [told, *beside]
+    dots = operator_rows(told)
+    reach = [row for one in everything for row in operator_rows(one)]
+    peaks = [peak for peak, _ in map(roof, everything)]
+    low = min((row["intensity"] for row in reach), default=1.0) / 2
+    high = max([row["intensity"] for row in reach] + [2 * peak / width for peak, width in map(roof, everything)]) * 2
+    floor = min((row["tflops"] for row in reach), default=1.0) / 2
+    x = {"field": "intensity", "type": "quantitative", "title": "FLOP per byte of device memory",
+         **_decades([low, high])}  # fmt: skip
+    y = {"field": "tflops", "type": "quantitative", "title": "TFLOP/s per device",
+         **_decades([floor, 2 * max(peaks) / 1e12])}  # fmt: skip
+    hues = {"domain": ["decode", "prefill"], "range": [palette.gain, palette.loss]}
+    colour = {"field": "phase", "type": "nominal", "scale": hues, "title": None, "legend": {"orient": "top-left"}}
+    shape = {"field": "phase", "type": "nominal", "title": None,
+             "scale": {"domain": ["decode", "prefill"], "range": ["circle", "square"]}}  # fmt: skip
+    size = {"field": "share", "type": "quantitative", "legend": None,
+            "scale": {"type": "linear", "domain": [0, 0.5], "range": [24, 520], "clamp": True}}  # fmt: skip
+    tips = _tips(operator="operator", part="part", phase="phase", time="time in the step", bound="bound by",
+                 reached="reaches", per_byte="FLOP per byte")  # fmt: skip
+    layers = [
+        *_roof_layers(told, low, x, y, palette),
+        {"mark": {"type": "point", "filled": True, "opacity": 0.72, "stroke": palette.surface, "strokeWidth": 0.8},
+         "encoding": {"x": x, "y": y, "color": colour, "shape": shape, "size": size, "tooltip": tips}},
+        {"transform": [{"filter": "datum.label != ''"}],
+         "mark": {"type": "text", "align": "right", "baseline": "middle", "dx": -10, "fontSize": 11},
+         "encoding": {"x": x, "y": y, "text": {"field": "label"}, "color": {"value": palette.ink}}},
+    ]  # fmt: skip
+    return _chart(f"Roofline of one device of {told.chip}", dots, layers, palette, 340)
+
+
+def _roof_layers(told: Forecast, low: float, x: Row, y: Row, palette: Palette) -> list[Spec]:
+    peak, bandwidth = roof(told)
+    ridge = peak / bandwidth
+    line = [{"intensity": at, "tflops": min(bandwidth * at, peak) / 1e12} for at in (low, ridge, ridge * 1e4)]
+    mode = told.mfu_peak.removesuffix(" matrix peak")
+    names = [
+        {"intensity": ridge * 1.25, "tflops": peak / 1e12, "label": f"{mode} peak {shown(peak, 'FLOP/s')}"},
+    ]
+    slope = [{"intensity": low * 1.5, "tflops": bandwidth * low * 1.5 / 1e12, "label": shown(bandwidth, "B/s")}]
+    text = {"type": "text", "fontSize": 11, "fontWeight": 600}
+    named = {"x": x, "y": y, "text": {"field": "label"}, "color": {"value": palette.muted}}
+    return [
+        {"data": {"values": line}, "mark": {"type": "line", "strokeWidth": 2, "clip": True},
+         "encoding": {"x": x, "y": y, "color": {"value": palette.muted}}},
+        {"data": {"values": names}, "mark": {**text, "align": "center", "dy": -9}, "encoding": named},
+        {"data": {"values": slope}, "mark": {**text, "align": "left", "dx": 8, "dy": 8}, "encoding": named},
+    ]  # fmt: skip
+
+
+def roof(told: Forecast) -> tuple[float, float]:
+    """Matrix peak in FLOP/s and memory bandwidth in B/s of one device: those that MFU and MBU divide by."""
+    step = told.decode
+    peak = step.flops / (told.estimates["decode_mfu"].value * step.seconds)
+    return peak, step.moved / (told.estimates["decode_mbu"].value * step.seconds)
+
+
+def operator_rows(told: Forecast) -> list[Row]:
+    """Operators that do matrix FLOPs, per phase, longest first: FLOP per byte, TFLOP/s reached, share of the step."""
+    return [
+        row
+        for phase, step in phases(told)
+        for row in _dots(phase, step)
+    ]  # fmt: skip
+
+
+def phases(told: Forecast) -> tuple[tuple[Phase, Explained], tuple[Phase, Explained]]:
+    """The two steps that a forecast explains."""
+    return ("decode", told.decode), ("prefill", told.prefill)
+
+
+def _dots(phase: Phase, step: Explained) -> list[Row]:
+    found = [(node.name, leaf) for node in step.tree.parts for leaf in node.parts]
+    matrix = [(part, leaf) for part, leaf in found if _is_product(leaf)]
+    matrix.sort(key=lambda pair: -pair[1].value)
+    return [
+        {"phase": phase, "part": part, "operator": leaf.name, "bound": leaf.bound_by,
+         "intensity": leaf.flops / leaf.moved, "tflops": leaf.flops / leaf.value / 1e12,
+         "share": leaf.value / step.seconds, "label": leaf.name if index < LABELLED else "",
+         "time": f"{rounded(leaf.value * 1e3)} ms, {leaf.value / step.seconds:.0%}",
+         "reached": f"{rounded(leaf.flops / leaf.value / 1e12)} TFLOP/s",
+         "per_byte": rounded(leaf.flops / leaf.moved)}
+        for index, (part, leaf) in enumerate(matrix)
+    ]  # fmt: skip
+
+
+def _is_product(leaf: Part) -> bool:
+    return leaf.law not in ("vector", "collective") and leaf.flops > 0 and leaf.moved > 0 and leaf.value > 0
+
+
+def steps(chips: Sequence[ChipAnswer], phase: Phase, palette: Palette = LIGHT) -> Spec:
+    """One step of each chip's best deployment as a stacked bar of its parts; what overlap hides lies left of zero."""
+    rows = [row for chip in chips for row in step_rows(chip.best, phase)]
+    return _stacked(f"Time of one {phase} step by part", rows, _part_names(rows), f"ms per {phase} step", palette)
+
+
+def step_rows(told: Forecast, phase: Phase) -> list[Row]:
+    """Parts of one step in ms."""
+    step = dict(phases(told))[phase]
+    bar = f"{told.chip}, {told.concurrency:,.0f} requests" if phase == "decode" else told.chip
+    return [
+        {"bar": bar, "part": node.name, "value": node.value * 1e3, "share": node.value / step.seconds,
+         "bound": node.bound_by, "text": f"{rounded(node.value * 1e3)} ms, {node.value / step.seconds:.0%}"}
+        for node in step.tree.parts
+    ]  # fmt: skip
+
+
+def _part_names(rows: Iterable[Row]) -> list[str]:
+    sizes: dict[str, float] = {}
+    for row in rows:
+        sizes[row["part"]] = max(sizes.get(row["part"], 0.0), abs(row["value"]))
+    rest = sorted((name for name in sizes if name not in PARTS), key=lambda name: -sizes[name])
+    return [name for name in PARTS if name in sizes] + rest
+
+
+def memory(chips: Sequence[ChipAnswer], palette: Palette = LIGHT) -> Spec:
+    """What the memory of one device holds in each deployment, up to its capacity."""
+    rows = [row for chip in chips for told in deployments(chip) for row in memory_rows(told)]
+    return _stacked("Memory of one device by use", rows, list(MEMORY), "GiB per device", palette)
+
+
+def deployments(chip: ChipAnswer) -> list[Forecast]:
+    """The deployments of one chip, once where the fewest devices are the best too."""
+    small, large = (row.forecast for row in chip.rows)
+    same = (small.layout, small.sequences) == (large.layout, large.sequences)
+    return [large] if same else [small, large]
+
+
+def memory_rows(told: Forecast) -> list[Row]:
+    """GiB of one device by use; the requests in flight at their full length, as the fit counts them."""
+    table = told.memory
+    cache = min(told.sequences * table["cache_per_request_gib"], max(table["free_gib"], 0.0))
+    sizes = (
+        table["weights_gib"], table["activations_gib"], table["buffers_gib"], table["runtime_gib"],
+        cache, max(table["free_gib"] - cache, 0.0), table["capacity_gib"] - table["usable_gib"],
+    )  # fmt: skip
+    bar = f"{told.chip}, {told.devices} devices"
+    return [
+        {"bar": bar, "part": part, "value": size, "share": size / table["capacity_gib"], "bound": "",
+         "text": f"{rounded(size)} GiB, {size / table['capacity_gib']:.0%}"}
+        for part, size in zip(MEMORY, sizes, strict=True)
+    ]  # fmt: skip
+
+
+def _stacked(title: str, rows: list[Row], names: Sequence[str], unit: str, palette: Palette) -> Spec:
+    """Horizontal stacked bars; a segment wide enough is named inside."""
+    totals: dict[str, float] = {}
+    for row in rows:
+        totals[row["bar"]] = totals.get(row["bar"], 0.0) + max(row["value"], 0.0)
+    longest = max(totals.values(), default=1.0)
+    rows = [
+        row | {"order": names.index(row["part"]), "label": row["part"] if row["value"] > NAMED * longest else ""}
+        for row in rows
+    ]
+    fills = palette.parts()
+    scale = {"domain": list(names), "range": [fills[index % len(fills)] for index in range(len(names))]}
+    x = {"field": "value", "type": "quantitative", "stack": "zero", "title": unit}
+    y = {"field": "bar", "type": "nominal", "sort": None, "title": None,
+         "axis": {"orient": "top", "labelLimit": 400, "labelFontWeight": 600}}  # fmt: skip
+    y = {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150}}
+    order = {"field": "order", "type": "quantitative"}
+    tips = _tips(bar="deployment", part="part", text="size", bound="bound by")
+    layers = [
+        {"mark": {"type": "bar", "stroke": palette.surface, "strokeWidth": 1, "height": {"band": 0.7}},
+         "encoding": {"x": x, "y": y, "order": order, "tooltip": tips,
+                      "color": {"field": "part", "type": "nominal", "scale": scale, "title": None,
+                                "legend": {"orient": "bottom", "columns": 3, "symbolType": "square"}}}},
+        {"mark": {"type": "text", "fontSize": 11},
+         "encoding": {"x": x | {"bandPosition": 0.5}, "y": y, "order": order, "detail": {"field": "part"},
+                      "text": {"field": "label"}, "color": {"value": palette.on_part}}},
+    ]  # fmt: skip
+    return _chart(title, rows, layers, palette, _step(40))
+
+
+def _references(claim: float | None, palette: Palette) -> list[Spec]:
+    """Vertical lines at parity and at the claim, named above the plot."""
+    lines = [(1.0, "parity", [1, 0])] + ([(claim, f"claim {claim:g}", [5, 4])] if claim else [])
+    layers: list[Spec] = []
+    for at, name, dash in lines:
+        x = {"datum": at, "type": "quantitative"}
+        ink = {"color": {"value": palette.muted}}
+        layers += [
+            {"mark": {"type": "rule", "strokeDash": dash, "strokeWidth": 1.4}, "encoding": {"x": x, **ink}},
+            {"data": {"values": [{}]}, "mark": {"type": "text", "y": -8, "fontSize": 11, "text": name},
+             "encoding": {"x": x, **ink}},
+        ]  # fmt: skip
+    return layers
+
+
+def _log_axis(values: Iterable[float], room: float = 1.06) -> Row:
+    """Log scale over `values` with ticks that a reader of ratios expects."""
+    known = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
+    low, high = min(known) / room, max(known) * room
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps_per_decade = (1, 1.5, 2, 3, 5, 7) if high / low < 20 else (1, 3)
+    ticks = [round(step * 10.0**power, 6) for power in exponents for step in steps_per_decade]
+    return {
+        "scale": {"type": "log", "domain": [low, high], "nice": False},
+        "axis": {"values": [tick for tick in ticks if low <= tick <= high], "format": "~g"},
+    }
+
+
+def _decades(values: Sequence[float]) -> Row:
+    """Log scale with a tick per decade."""
+    low, high = min(values), max(values)
+    ticks = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    return {
+        "scale": {"type": "log", "domain": [low, high], "nice": False},
+        "axis": {"values": ticks, "format": ",~g"},
+    }
+
+
+def _tips(**titles: str) -> list[Row]:
+    return [{"field": field, "type": "nominal", "title": title} for field, title in titles.items()]
+
+
+def _step(pixels: int) -> Row:
+    return {"step": pixels}
+
+
+def _chart(description: str, rows: list[Row], layers: list[Spec], palette: Palette, height: int | Row) -> Spec:
+    return {
+        "$schema": SCHEMA,
+        "description": description,
+        "width": "container",
+        "height": height,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "data": {"values": rows},
+        "layer": layers,
+        "config": _config(palette),
+    }
+
+
+def _config(palette: Palette) -> Row:
+    """Looks common to all charts."""
+    return {
+        "font": FONT,
+        "background": palette.surface,
+        "view": {"stroke": None},
+        "axis": {
+            "labelColor": palette.ink, "titleColor": palette.muted, "gridColor": palette.grid,
+            "domainColor": palette.grid, "tickColor": palette.grid, "labelFontSize": 12, "titleFontSize": 12,
+            "titleFontWeight": "normal",
+        },
+        "axisY": {"grid": False, "ticks": False, "labelPadding": 8},
+        "legend": {"labelColor": palette.ink, "titleColor": palette.muted, "labelFontSize": 12,
+                   "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 260},
+        "text": {"color": palette.ink},
+    }  # fmt: skip
