@@ -41,6 +41,10 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+#: how the titles of our own assumptions and estimates begin
+OWN = ("Assumption of Silicast", "spread over")
+
+
 class Source(Frozen):
     """Where a number was read."""
 
@@ -49,8 +53,11 @@ class Source(Frozen):
     date: str = ""
 
     def cite(self) -> str:
-        """One bibliography line."""
-        return ", ".join(part for part in (self.title, self.date, self.url or "address not kept") if part)
+        """One bibliography line; a source of others without an address says so."""
+        own = self.title.startswith(OWN)
+        return ", ".join(
+            part for part in (self.title, self.date, self.url or ("" if own else "address not kept")) if part
+        )
 
 
 class Number(Frozen):

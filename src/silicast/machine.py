@@ -56,7 +56,7 @@ class Machine:
     ) -> None:
         self.chip = chip
         self.system = system
-        self.stack = stack
+        self.stack = stack.on(chip)
         self.sampler = sampler or Sampler()
         self._coefficients = coefficients
         self._cache: dict[str, Any] = {}
@@ -201,12 +201,11 @@ class Machine:
     def native_precision(self, model: Model, kv_cache: str | None = None) -> Precision:
         """The checkpoint's own precision, cast as the stack casts it on this chip."""
         wanted = model.default_precision()
-        special = self._format(wanted.weights, wanted.activations)
-        return Precision(
-            special.stored,
-            special.mode if special.mode != matrix_mode(wanted.activations) else wanted.activations,
-            kv_cache or self.stack.kv_cache or "bf16",
-        )
+        weights, activations = self.stack.native(wanted.weights, wanted.activations, self.modes)
+        special = self._format(weights, activations)
+        same = special.mode == matrix_mode(activations)
+        cache = kv_cache or self.stack.kv_cache or wanted.kv_cache
+        return Precision(special.stored, activations if same else special.mode, cache)
 
     def _format(self, weights: str, activations: str) -> Format:
         mode = matrix_mode(activations)

@@ -10,14 +10,15 @@ from silicast.machine import Format, Machine
 from silicast.model.architecture import Model
 from silicast.model.ops import Scope
 from silicast.scenario import Layout, Size
+from silicast.stack import MemoryBasis
 
 Array = NDArray[Any]
 
 GIB = float(1 << 30)
 #: hidden-sized copies that live between operators: input, residual, Q, K, V, attention output, FFN input and output
 LIVE_COPIES = 8
-#: 16-bit activations; FP32 logits, scores and recurrent states
-ACTIVATION_BYTES, STATE_BYTES, LOGIT_BYTES = 2.0, 4.0, 4.0
+#: 16-bit activations; FP32 recurrent states and logits; 8-bit keys of an indexer
+ACTIVATION_BYTES, STATE_BYTES, LOGIT_BYTES, INDEX_BYTES = 2.0, 4.0, 4.0, 1.0
 #: send and receive side of the dispatch and of the combine
 EXCHANGE_BUFFERS = 4
 
@@ -26,25 +27,42 @@ EXCHANGE_BUFFERS = 4
 class Memory:
     """Bytes of one device, each of shape `(config,)`. `sequence` is what one sequence keeps in the cache.
 
-    `sequences` is the largest number of sequences per attention rank; below 1 it does not fit.
+    `share` and `basis` are the stack's limit: the share of the device that holds weights, activations and cache
+    (`whole`), weights and cache alone (`static`: activations live in the rest), or the share of what weights and
+    activations leave that becomes cache (`free`).
     """
 
     capacity: Array
-    usable: Array
     weights: Array
     activations: Array
     buffers: Array
     runtime: Array
     sequence: Array
+    share: float
+    basis: MemoryBasis
+
+    @property
+    def working(self) -> Array:
+        """Everything but weights and cache."""
+        return self.activations + self.buffers + self.runtime
 
     @property
     def free(self) -> Array:
         """Bytes left for the KV cache (negative = the shortfall)."""
-        return self.usable - self.weights - self.activations - self.buffers - self.runtime
+        left = self.capacity - self.weights - self.working
+        if self.basis == "free":
+            return np.where(left > 0, self.share * left, left)
+        held = self.share * self.capacity - self.weights
+        return held - self.working if self.basis == "whole" else np.minimum(held, left)
+
+    @property
+    def usable(self) -> Array:
+        """What the stack uses in all; the rest of the capacity stays empty."""
+        return self.weights + self.working + np.maximum(self.free, 0)
 
     @property
     def sequences(self) -> Array:
-        """Sequences per attention rank that the cache holds."""
+        """Sequences per attention rank that the cache holds; below 1 it does not fit."""
         return np.maximum(np.floor(self.free / self.sequence), 0)
 
 
@@ -53,25 +71,27 @@ def memory(
 ) -> Memory:
     """Memory of one device at `context` tokens per sequence. All layouts at once.
 
-    usable = capacity x share of the stack; weights by scope in their stored format; cache in whole blocks;
-    activations of one chunk: tokens x (8 hidden + the widest inner layer) x 2 B + FP32 logits; exchange buffers of
-    expert parallelism: tokens x top-k x hidden, sent and received.
+    Weights by scope in their stored format; cache in whole blocks; activations of one chunk: tokens x (8 hidden + the
+    widest inner layer) x 2 B + FP32 logits; exchange buffers of expert parallelism: tokens x top-k x hidden, sent and
+    received; runtime: context, captured graphs, communication.
     """
     stack = machine.stack
     held = model.weights(layout, stack, options.drafts)
     weights = sum(np.asarray(number) * formats[scope].weight_bytes for scope, number in held.items())
     blocks = np.ceil(np.asarray(context, dtype=float) / options.block_tokens) * options.block_tokens
     sequence = model.cache_values(layout, blocks, options.drafts) * options.kv_bytes
+    sequence = sequence + model.index_values(layout, blocks, options.drafts) * INDEX_BYTES
     sequence = sequence + model.state_values(layout) * STATE_BYTES
     shape = np.broadcast_shapes(np.shape(layout.devices), np.shape(context))
     return Memory(
         capacity=_full(_middle(machine.capacity), shape),
-        usable=_full(_middle(machine.capacity) * _middle(machine.field("memory_share", stack.memory_share)), shape),
         weights=_full(weights, shape),
         activations=_full(_activations(model, layout, options.chunk_tokens), shape),
         buffers=_full(_buffers(model, layout, options.chunk_tokens), shape),
         runtime=_full(_middle(machine.coefficient("memory", "runtime")), shape),
         sequence=_full(sequence, shape),
+        share=_middle(machine.field("memory_share", stack.memory_share)),
+        basis=stack.memory_basis,
     )
 
 

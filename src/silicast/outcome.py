@@ -109,7 +109,7 @@ def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Worklo
         prefill=told[1],
         saturated=over or bool(np.median(steady.busy) >= 1),
         warnings=pool.warnings,
-        missing=machine.chip.missing,
+        missing=tuple(name for name in machine.chip.missing if name in machine.used),
         citations=cited,
         mfu_peak=f"{mode} matrix peak",
         samples=np.atleast_1d(rates["output"][0]) / packages,

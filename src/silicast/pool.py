@@ -143,6 +143,6 @@ class PoolModel:
             raise DoesNotFitError(
                 f"{self.model.id} does not fit: {devices:g} x {self.machine.chip.id} are short of "
                 f"{need / GIB:,.1f} GiB per device (weights {float(found.weights) / GIB:,.1f} GiB of "
-                f"{float(found.usable) / GIB:,.1f} GiB usable)."
+                f"{float(found.capacity) / GIB:,.1f} GiB)."
             )
         return found

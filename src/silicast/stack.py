@@ -76,7 +76,6 @@ class Variant(Frozen):
     """What a stack does otherwise on some chips: of these ids or generations (empty = any), by memory per device."""
 
     chips: tuple[str, ...] = ()
-    except_chips: tuple[str, ...] = ()
     memory_from_gib: Annotated[float, Field(ge=0)] = 0.0
     memory_below_gib: Annotated[float, Field(gt=0)] | None = None
     chunk_tokens: Count | None = None
@@ -90,7 +89,7 @@ class Variant(Frozen):
     def applies(self, chip: Chip) -> bool:
         """Whether the chip is one of those meant; a chip of unknown memory is in no memory class."""
         named = not self.chips or _is_among(chip, self.chips)
-        return named and not _is_among(chip, self.except_chips) and self._holds(chip)
+        return named and self._holds(chip)
 
     def _holds(self, chip: Chip) -> bool:
         if not self.memory_from_gib and self.memory_below_gib is None:
@@ -103,6 +102,11 @@ class Variant(Frozen):
         """The fields of the stack that this variant replaces."""
         fields = ("chunk_tokens", "max_sequences", "exchange", "exchange_wide")
         return {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
+
+    def grounds(self) -> dict[str, Ground]:
+        """Why those fields have their new values."""
+        why = {"source": self.source, "confidence": self.confidence, "note": self.note}
+        return {name: Ground(field=name, **why) for name in self.changes()}
 
 
 class Stack(Frozen):
@@ -163,13 +167,15 @@ class Stack(Frozen):
         return tuple(dict.fromkeys(item.source for item in cited))
 
     def on(self, chip: Chip) -> "Stack":
-        """The stack as it sets itself up on this chip: its variants applied in order, natives of other chips gone."""
-        changes: dict[str, Any] = {}
-        for variant in self.variants:
-            if variant.applies(chip):
-                changes |= variant.changes()
-        changes["natives"] = tuple(item for item in self.natives if not item.chips or _is_among(chip, item.chips))
-        return self.model_copy(update=changes)
+        """The stack as it sets itself up on this chip: its variants applied in order, what is for other chips gone."""
+        variants = tuple(variant for variant in self.variants if variant.applies(chip))
+        natives = tuple(item for item in self.natives if not item.chips or _is_among(chip, item.chips))
+        changes: dict[str, Any] = {"variants": variants, "natives": natives}
+        facts = {ground.field: ground for ground in self.facts}
+        for variant in variants:
+            changes |= variant.changes()
+            facts |= variant.grounds()
+        return self.model_copy(update=changes | {"facts": tuple(facts.values())})
 
     def native(self, weights: str, activations: str, modes: Collection[str]) -> tuple[str, str]:
         """(stored weights, activations) of a checkpoint when nobody asks for others; `modes` are the chip's.

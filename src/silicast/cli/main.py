@@ -4,10 +4,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any, NoReturn
 
 import typer
 
 from silicast.errors import InputError, SilicastError
+
+#: what typer raises for arguments it cannot take; its own name is not public
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 #: verb -> one line of help; the module of the same name has `command` (a function) or `app` (verbs below the verb)
 VERBS = {
@@ -26,7 +30,6 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     """The app with the called verb in full and the others by name: `--help` stays fast, completion is complete."""
     app = typer.Typer(
         help="How will this model run on that chip, in what deployment, at what cost, and how sure are we?",
-        no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
@@ -60,18 +63,44 @@ def _root() -> None:
 
 def main() -> None:
     """Entry point. Bad input is one line and exit code 2, a missing extra exit code 1."""
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        build(sys.argv[1:])()
+        code = build(arguments)(arguments, prog_name="silicast", standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
-        _fail(error, 2)
+        _fail(str(error), 2)
     except SilicastError as error:
-        _fail(error, 1)
-    except BrokenPipeError:
-        # the reader of our output went away: not an error of ours, and nothing may be flushed into the closed pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _fail(str(error), 1)
+    except USAGE_ERROR as error:
+        _fail(_complaint(error), 2)
+    except (BrokenPipeError, SystemExit) as stop:
+        _leave(stop)
+    else:
+        sys.exit(code)
 
 
-def _fail(error: Exception, code: int) -> None:
-    sys.stderr.write(f"silicast: {error}\n")
+def _complaint(error: Any) -> str:
+    """What typer does not accept, with what was given and where to look."""
+    problem = error.format_message().rstrip(".")
+    if hasattr(error.__cause__, "errors"):
+        problem += f"; got '{error.__cause__.errors()[0]['input']}'"
+    verb = error.ctx.command_path if error.ctx else "silicast"
+    return f"{problem}{'' if problem.endswith('?') else '.'} See: {verb} --help"
+
+
+def _leave(stop: BaseException) -> NoReturn:
+    """The reader of our output went away: not an error of ours, and nothing may be flushed into the closed pipe.
+
+    typer and rich turn that into exit code 1.
+    """
+    closed = stop if isinstance(stop, BrokenPipeError) else stop.__context__
+    if not isinstance(closed, BrokenPipeError):
+        raise stop
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+def _fail(problem: str, code: int) -> NoReturn:
+    """One line, whatever was quoted in it."""
+    sys.stderr.write(f"silicast: {' '.join(problem.split())}\n")
     sys.exit(code)

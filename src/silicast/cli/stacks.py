@@ -10,12 +10,14 @@ from silicast import catalog
 from silicast.cli.chips import WIDTH, AsJson, plain_table, print_bibliography, print_json, print_line, readable
 from silicast.hardware import Source
 from silicast.report.numbers import shown, shown_range
-from silicast.stack import Cast, Ground, Native, Stack, Variant
+from silicast.stack import Cast, Exchange, Ground, Native, Stack, Variant
 
 app = typer.Typer(help="Stacks: list the engines, show one with the source of every field.")
 
 #: fields that only mean something where another one is set
 DEPENDENT = {"wide_from": "exchange_wide"}
+
+PLAIN: dict[Exchange, str] = {"all_to_all": "all-to-all", "all_gather": "gather"}
 
 
 @app.callback(invoke_without_command=True)
@@ -60,30 +62,28 @@ def _print_list(stacks: list[Stack]) -> None:
     console = console if console.is_terminal else Console(width=WIDTH)
     table = plain_table()
     table.padding = (0, 1, 0, 0)
-    for heading in ("id", "vendor", "prompts", "tokens", "sequences", "block", "memory", "exchange"):
+    for heading in ("id", "vendor", "prompts", "tokens", "sequences", "block", "memory", "tokens to experts"):
         number = heading in ("tokens", "sequences", "block", "memory")
         table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for stack in stacks:
         table.add_row(*(escape(cell) for cell in _cells(stack)))
     console.print(table)
-    print_line(
-        "Prompt tokens per step and sequences per attention rank; share of the memory; exchange of expert tokens."
-    )
-    print_line("Details: silicast stacks show ID")
+    print_line("Prompts run mixed into the steps of decode, or first (decode waits). Tokens of prompts per step and")
+    print_line("sequences, both per attention rank. Memory: share of the device. Details: silicast stacks show ID")
 
 
 def _cells(stack: Stack) -> list[str]:
-    prompts = "with decode" if stack.scheduler == "chunked" else "before decode"
+    prompts = "mixed" if stack.scheduler == "chunked" else "first"
     limits = [str(count) for count in (stack.chunk_tokens, stack.max_sequences, stack.block_tokens)]
     share = f"{stack.memory_share.value:.0%} {stack.memory_basis}"
     return [stack.id, " ".join(stack.vendors) or "any", prompts, *limits, share, _exchange(stack)]
 
 
 def _exchange(stack: Stack) -> str:
-    near = stack.exchange.replace("_", "-")
+    near = PLAIN[stack.exchange]
     if stack.exchange_wide in (None, stack.exchange):
         return near
-    return f"{near}, {str(stack.exchange_wide).replace('_', '-')} from {stack.wide_from}"
+    return f"{near}, {PLAIN[stack.exchange_wide or stack.exchange]} from {stack.wide_from}"
 
 
 def _print_stack(stack: Stack) -> None:
@@ -94,12 +94,16 @@ def _print_stack(stack: Stack) -> None:
     titles: dict[str, int] = {}
     table = plain_table()
     table.padding = (0, 1, 0, 0)
-    for heading in ("field", "value", "source", "note"):
-        table.add_column(heading, no_wrap=heading != "note", overflow="fold")
-    for cells in _fields(stack, titles):
+    for heading in ("field", "value", "source"):
+        table.add_column(heading, no_wrap=True)
+    rows = _fields(stack, titles)
+    for *cells, _ in rows:
         table.add_row(*(escape(cell) for cell in cells))
     Console().print(table)
     print_line("")
+    for name, *_, remark in rows:
+        if remark:
+            print_line(f"{name}: {remark}")
     for line in (*_casts(stack.casts, titles), *_natives(stack.natives, titles), *_variants(stack.variants, titles)):
         print_line(line)
     print_bibliography(titles)
@@ -147,9 +151,9 @@ def _casts(casts: tuple[Cast, ...], titles: dict[str, int]) -> list[str]:
 
 def _natives(natives: tuple[Native, ...], titles: dict[str, int]) -> list[str]:
     return [
-        f"{native.weights} weights on {_chips(native.chips)} with {native.has} products: {native.stored or native.weights} "
-        f"weights, {native.activations} activations {_place(native.source, titles)} {native.confidence}"
-        f"{_remark(native.note)}"
+        f"{native.weights} weights on {_chips(native.chips)} with {native.has} products: "
+        f"{native.stored or native.weights} weights, {native.activations} activations "
+        f"{_place(native.source, titles)} {native.confidence}{_remark(native.note)}"
         for native in natives
     ]
 

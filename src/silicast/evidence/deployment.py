@@ -5,7 +5,7 @@ Only `Scenario`s enter: never an id, a source, a note or a value.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from silicast import catalog
 from silicast.dtypes import BYTES
@@ -29,6 +29,7 @@ ACCEPTED = 0.75
 #: and cp do not express: a device does the work of its own sequences (CloudMatrix384, arXiv:2506.12708, section 4.3)
 SPREADS_PREFILL = ("cloudmatrix-infer",)
 
+T = TypeVar("T")
 Mode = Literal["closed", "open", "disaggregated", "prefill", "decode"]
 Sizes = tuple[int, int, int, int, int]
 
@@ -107,7 +108,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Pools:
-    """Models and machines by key, each built once; the better of an unknown stack is the generic one."""
+    """Models and machines by key, each built once; numbers are points, or `draws` of them."""
 
     draws: int = 0
     _pools: dict[PoolKey, PoolModel | NoForecast] = field(default_factory=dict)
@@ -143,7 +144,7 @@ class Pools:
         return found
 
 
-def _caught[T](build: "Callable[[], T]") -> "T | NoForecast":
+def _caught(build: Callable[[], T]) -> T | NoForecast:
     try:
         return build()
     except NoForecast as reason:

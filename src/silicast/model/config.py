@@ -205,12 +205,14 @@ def _identity(path: Path) -> str:
 
 @cache
 def _read_shipped(path: Path, _modified: int, identity: str, name: str) -> Model:
-    from silicast.model.checkpoint import with_named_format
+    from silicast.model.checkpoint import with_format_of, with_named_format
     from silicast.model.provenance import provenance
 
     model = _built(path, identity, _read_json(path))
     known = provenance(identity)
-    return with_named_format(model, name if known is None or not known.checkpoint else known.checkpoint)
+    if known is not None and known.checkpoint:
+        return with_format_of(model, read_model(known.checkpoint))
+    return with_named_format(model, name)
 
 
 @cache

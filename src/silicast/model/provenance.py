@@ -17,7 +17,7 @@ class Provenance:
     count       parameters counted with transformers or by formula, vision tower included where the file has one
     counted     how, where it was not the class that the file names
     doubts      what is not certain about the values
-    checkpoint  weight format of the checkpoint where the file does not say it
+    checkpoint  id of a shipped config whose checkpoint is quantised alike, where this file does not say how
     """
 
     read_from: str

@@ -34,6 +34,7 @@ class Hybrid(Machine):
         self._donors = donors
         software, links = donors["software"], donors["links"]
         super().__init__(base.chip, links.system, software.stack, software._coefficients, base.sampler)
+        self.stack = software.stack  # set up for its own chip
 
     def coefficient(self, law: str, name: str, mode: str = "") -> Any:
         return self._donors["links" if law == "collective" else "software"].coefficient(law, name, mode)

@@ -18,10 +18,11 @@ PP_SIZES = (1, 2, 4)
 SMALL_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
-def device_counts(most: int) -> list[int]:
-    """Powers of two and their multiples by three up to `most`: the counts that divide nodes and racks."""
-    counts = {size for power in range(14) for size in (1 << power, 3 << power) if size <= most}
-    return sorted(counts | {most})
+def device_counts(most: int, node: int) -> list[int]:
+    """Counts up to `most` that are deployed in practice: powers of two and whole nodes (1 to 4, 6, 8, 12 ...)."""
+    powers = [1 << power for power in range(most.bit_length())]
+    nodes = [node * many for power in powers for many in (power, 3 * power)]
+    return sorted({count for count in (*powers, *nodes, most) if count <= most})
 
 
 def layouts(pool: PoolModel, most: int, exactly: bool = False) -> Layout:
@@ -31,7 +32,7 @@ def layouts(pool: PoolModel, most: int, exactly: bool = False) -> Layout:
     (tensor parallelism); dense models scale beyond a node by pipeline stages, and by replicas outside of this space.
     """
     limit = min(most, pool.machine.system.max_devices or most)
-    counts = [most] if exactly else device_counts(limit)
+    counts = [most] if exactly else device_counts(limit, pool.machine.system.devices_per_node)
     rows = [row for devices in counts for row in _rows(pool, devices)]
     if not rows:
         raise LayoutError(f"No layout of {pool.model.id} has exactly {most} devices; try a power of two.")

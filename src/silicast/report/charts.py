@@ -59,6 +59,11 @@ class Palette:
 
 
 LIGHT = Palette()
+DARK = Palette(
+    ink="#e6eaef", muted="#9aa6b4", grid="#303a46", surface="#171d26", gain="#6aa9e4", loss="#e8935a",
+    total="#9aa6b4", low3="#8f5414", low2="#6b4217", low1="#443322", high1="#20344a", high2="#25507c",
+    high3="#2f6ca8",
+)  # fmt: skip
 PAGE = Palette(**{item.name: f"var(--{item.name.replace('_', '-')})" for item in fields(Palette)})
 
 #: parts of a step in the order in which they are stacked; others follow by size
@@ -388,8 +393,6 @@ def _stacked(title: str, rows: list[Row], names: Sequence[str], unit: str, palet
     fills = palette.parts()
     scale = {"domain": list(names), "range": [fills[index % len(fills)] for index in range(len(names))]}
     x = {"field": "value", "type": "quantitative", "stack": "zero", "title": unit}
-    y = {"field": "bar", "type": "nominal", "sort": None, "title": None,
-         "axis": {"orient": "top", "labelLimit": 400, "labelFontWeight": 600}}  # fmt: skip
     y = {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150}}
     order = {"field": "order", "type": "quantitative"}
     tips = _tips(bar="deployment", part="part", text="size", bound="bound by")

@@ -73,17 +73,28 @@ def _unmet(chip: ChipAnswer) -> str:
 
 def deployment_tables(chips: Sequence[ChipAnswer]) -> Iterable[Table]:
     """Deployments as columns, four to a table; duplicates (the smallest is the best) once."""
-    columns = [(chip, row) for chip in chips for row in chip.rows]
+    columns = [(chip, row) for chip in chips for row in _distinct(chip)]
     for start in range(0, len(columns), COLUMNS_PER_TABLE):
         yield _deployments(columns[start : start + COLUMNS_PER_TABLE])
+
+
+def _distinct(chip: ChipAnswer) -> list[Row]:
+    """Both rows, or the better one alone where the smallest deployment is also the one with most output."""
+    small, large = chip.rows
+    return [large] if small.forecast is large.forecast else [small, large]
+
+
+def _heading(chip: ChipAnswer, row: Row) -> str:
+    if len(_distinct(chip)) == 1:
+        return f"{chip.chip}\nfewest = most"
+    return f"{chip.chip}\n{'fewest devices' if row.kind == 'fewest' else 'most/package'}"
 
 
 def _deployments(columns: Sequence[tuple[ChipAnswer, Row]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     for chip, row in columns:
-        head = "fewest devices" if row.kind == "fewest" else "most/package"
-        table.add_column(f"{chip.chip}\n{head}", justify="right", no_wrap=True)
+        table.add_column(_heading(chip, row), justify="right", no_wrap=True)
     rows = [row for _, row in columns]
     facts = (
         ("devices / packages", [f"{row.forecast.devices} / {row.forecast.packages}" for row in rows]),
@@ -128,15 +139,15 @@ def map_table(ratio: Ratio, claim: float | None) -> RenderableType:
     """Per-package ratio over phase, batch per package and context."""
     contexts = sorted({cell.context for cell in ratio.cells})
     table = Table(
-        title="Ratio per package by phase, sequences per package and context (pure pools, best layouts)",
+        title="Ratio per package by phase, sequences per package and context (pure pools of these layouts)",
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
     )  # fmt: skip
-    table.add_column("phase, sequences", no_wrap=True)
+    table.add_column("phase, seq.", no_wrap=True)
     for context in contexts:
         table.add_column(f"{context:,} ctx", justify="right", no_wrap=True)
     for phase, batch in sorted({(cell.phase, cell.batch_per_package) for cell in ratio.cells}):
         found = {cell.context: cell for cell in ratio.cells if (cell.phase, cell.batch_per_package) == (phase, batch)}
-        label = f"{phase}, {batch}" if batch else f"{phase}, one chunk"
+        label = f"{phase}, {batch}" if batch else phase
         table.add_row(label, *(_cell(found[context], claim) for context in contexts))
     return table
 

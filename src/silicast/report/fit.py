@@ -14,7 +14,7 @@ _LINES = (
     ("buffers_gib", "exchange buffers"),
     ("runtime_gib", "runtime: context, graphs, communication"),
     ("free_gib", "left for the KV cache"),
-    ("usable_gib", "usable (the stack's share of the memory)"),
+    ("usable_gib", "used by the stack in all"),
     ("capacity_gib", "capacity"),
 )
 

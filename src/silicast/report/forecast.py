@@ -42,7 +42,7 @@ def render(told: Forecast, workload: Workload, console: Console) -> None:
     memory = told.memory
     console.print(
         f"Memory per device: weights {rounded(memory['weights_gib'])} GiB, left for the cache "
-        f"{rounded(memory['free_gib'])} GiB of {rounded(memory['usable_gib'])} GiB usable; "
+        f"{rounded(memory['free_gib'])} GiB of {rounded(memory['capacity_gib'])} GiB; "
         f"{memory['max_requests']:,.0f} such requests fit. MFU is of the {told.mfu_peak}."
     )
     for line in warnings(told):

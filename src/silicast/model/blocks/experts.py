@@ -175,8 +175,9 @@ class MixtureOfExperts(Stateless):
         ep, ranks = shard.layout.ep, shard.ranks
         values = shard.tokens * self.width
         gather, ops = travels, list[Op]()
-        if shard.stack.exchange == "all_to_all":
-            count = travels * present(ep > 1)
+        direct = shard.stack.all_to_all(ep)
+        if np.any(direct):
+            count = travels * present((ep > 1) & direct)
             gather = travels - count
             owned, sizes = values / ranks, (ep, shard.expert_tp, self.computing)
             ops += [

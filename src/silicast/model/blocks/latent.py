@@ -30,9 +30,9 @@ class LatentAttention(Stateless):
     into the query and the output: attention runs on the latent itself, 1 KV head of kv_rank + rope values, which
     every tensor-parallel rank holds in full.
 
-    With `sparse_keys` it is sparse (DeepSeek-V3.2, arXiv:2512.02556): each query reads its own top-k latents, so prefill is
-    absorbed too, as nothing expanded could be shared. The layer selects with its own `index`, or reuses the selection
-    of an earlier layer (GLM-5.2, arXiv:2603.12201).
+    With `sparse_keys` it is sparse (DeepSeek-V3.2, arXiv:2512.02556): each query reads its own top-k latents, so
+    prefill is absorbed too, as nothing expanded could be shared. The layer selects with its own `index`, or reuses the
+    selection of an earlier layer (GLM-5.2, arXiv:2603.12201).
     """
 
     hidden: int

@@ -1,0 +1,224 @@
+"""End-to-end rows in steady state, as arrays: one mixed pool in a closed or an open loop, or two pools."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.evidence.binding import Told, told
+from silicast.evidence.deployment import Plan
+from silicast.memory import GIB
+from silicast.pool import PoolModel
+from silicast.scenario import Layout, Load, Size, Speculation, Workload
+from silicast.serving.steady import (
+    GRID,
+    Discipline,
+    Steady,
+    TwoPools,
+    disaggregated,
+    loads,
+    open_loop,
+    prefill_pool,
+)
+
+Array = NDArray[Any]
+
+#: metrics of a serve row that a prefill step explains; a decode step explains the others
+FIRST = ("ttft_ms",)
+
+
+@dataclass(slots=True)
+class Answer:
+    """Forecasts of an array of rows: samples `(row[, draw])` by metric, what explains each, rows that have none."""
+
+    samples: dict[str, Array]
+    told: dict[str, Told] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+
+
+def column(plans: Sequence[Plan], name: str, default: float = np.nan) -> Array:
+    """One column of the scenarios as an array; empty cells become `default`."""
+    cells = (getattr(plan.scenario, name) for plan in plans)
+    return np.array([default if cell is None else cell for cell in cells], dtype=float)
+
+
+def layouts(plans: Sequence[Plan], part: int = 0) -> Layout:
+    """The layouts of one pool of every row."""
+    tp, pp, ep, attention_dp, cp = np.array([plan.parts[part].sizes for plan in plans], dtype=float).T
+    return Layout(tp=tp, pp=pp, ep=ep, attention_dp=attention_dp, cp=cp)
+
+
+def replicas(plans: Sequence[Plan], part: int) -> Array:
+    """The replicas of one pool of every row."""
+    return np.array([plan.parts[part].replicas for plan in plans], dtype=float)
+
+
+def workloads(plans: Sequence[Plan], **load: Array) -> Workload:
+    """Mean lengths and prefix hits of every row, and the load where one is given."""
+    inputs, outputs = np.array([plan.lengths for plan in plans]).T
+    return Workload(inputs, outputs, column(plans, "prefix_hit", 0.0), **load)
+
+
+def speculation(plans: Sequence[Plan]) -> Speculation:
+    """Draft tokens (one number for all rows) and their acceptance by row."""
+    return Speculation(plans[0].parts[-1].key.mtp_tokens, np.array([plan.acceptance for plan in plans]))
+
+
+def closed(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
+    """A mixed pool with a fixed number of requests in flight, or saturated: as many as memory and stack allow."""
+    pool = replace(pool, speculation=speculation(plans))
+    cut, requests = layouts(plans), column(plans, "requests", np.inf)
+    work = workloads(plans, requests=requests)
+    wanted = column(plans, "concurrency", np.inf)
+    most = pool.most_sequences(cut, work)
+    held = np.minimum(wanted / cut.attention_dp, np.maximum(most, 1))
+    steady = pool.closed(cut, work, held)
+    running = held * np.asarray(cut.attention_dp)
+    wait = _admission(np.where(np.isfinite(wanted), wanted, running), running, requests, steady.requests)
+    steady = replace(steady, ttft=steady.ttft + wait, e2e=steady.e2e + wait)
+    return _mixed(pool, plans, cut, work, held, steady, _shortfalls(pool, cut, work, most))
+
+
+def opened(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
+    """A mixed pool to which requests come at a given rate; a finite run that is overloaded builds up a queue.
+
+    N requests at rate r take max(N / r, N / X) and the last one's own time. Above capacity X the k-th request waits
+    for k (1 / X - 1 / r): on average half of the last one's wait.
+    """
+    pool = replace(pool, speculation=speculation(plans))
+    cut, work, rate = layouts(plans), workloads(plans), column(plans, "rate")
+    count = column(plans, "requests", np.inf)
+    most = np.maximum(pool.most_sequences(cut, work), 1)
+    ranks = np.asarray(cut.attention_dp)
+    held, over = open_loop(lambda batch: pool.closed(cut, work, np.maximum(batch, 1 / ranks)), rate, most)
+    held = np.maximum(held, 1 / ranks)
+    steady = pool.closed(cut, work, held)
+    across = _trailing(steady.ttft)
+    capacity = np.where(across(over), steady.requests, np.inf)
+    lined_up = np.maximum(1 / capacity - 1 / across(rate), 0)
+    finite = np.where(np.isfinite(count), count, 0)
+    wait = np.where(across(over & np.isinf(count)), np.inf, across(finite) / 2 * lined_up)
+    passed = np.minimum(capacity, across(rate))
+    done = np.where(across(np.isinf(count)), passed, across(finite) / (across(finite) / passed + steady.e2e))
+    steady = replace(steady, ttft=steady.ttft + wait, e2e=steady.e2e + wait, requests=done)
+    return _mixed(pool, plans, cut, work, held, steady, _shortfalls(pool, cut, work, pool.most_sequences(cut, work)))
+
+
+def _mixed(
+    pool: PoolModel, plans: Sequence[Plan], cut: Layout, work: Workload, held: Array, steady: Steady, no: dict[int, str]
+) -> Answer:
+    answer = Answer(_metrics(steady, work, plans), reasons=no)
+    if pool.machine.draws:
+        return answer
+    decode, prefill, _ = loads(work, held, pool.machine.stack.chunk_tokens, pool.speculation.tokens)
+    tiers = pool.machine.tiers()
+    later, first = (told(pool.staged_step(load, cut), tiers) for load in (decode, prefill))
+    answer.told = {name: first if name in FIRST else later for name in answer.samples}
+    return answer
+
+
+def _metrics(steady: Steady, work: Workload, plans: Sequence[Plan]) -> dict[str, Array]:
+    across = _trailing(steady.ttft)
+    per_device = steady.requests / across(np.array([plan.devices for plan in plans], dtype=float))
+    inputs, outputs = across(work.input_tokens), across(work.output_tokens)
+    return {
+        "ttft_ms": steady.ttft * 1e3,
+        "tpot_ms": steady.tpot * 1e3,
+        "e2e_ms": steady.e2e * 1e3,
+        "step_ms": steady.decode_step * 1e3,
+        "requests_per_s": steady.requests,
+        "input_tokens_per_s_per_device": per_device * inputs,
+        "output_tokens_per_s_per_device": per_device * outputs,
+        "total_tokens_per_s_per_device": per_device * (inputs + outputs),
+    }
+
+
+def _admission(wanted: Array, running: Array, requests: Array, rate: Array) -> Array:
+    """Mean seconds that a request of a closed loop waits because only `running` of `wanted` fit at a time.
+
+    Little's law: (C - R) / X, once the loop turns; for the C requests that start together (C - R)^2 / (2 C X).
+    """
+    outside = np.maximum(wanted - running, 0)
+    first = np.minimum(wanted / requests, 1)
+    ahead = first * outside**2 / (2 * wanted) + (1 - first) * outside
+    return np.asarray(_trailing(rate)(ahead) / rate)
+
+
+def _shortfalls(pool: PoolModel, cut: Layout, work: Workload, most: Array) -> dict[int, str]:
+    """Rows whose pool cannot hold one sequence, with what is missing."""
+    bad = np.flatnonzero(most < 1)
+    if not bad.size:
+        return {}
+    found = pool.memory(cut, work.input_tokens + work.output_tokens)
+    need = (found.sequence - found.free) / GIB
+    return {int(row): f"does not fit: short of {need[row]:.1f} GiB per device" for row in bad}
+
+
+def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
+    """A prefill pool and a decode pool in a closed loop."""
+    draft = speculation(plans)
+    prefill, decode = (replace(pool, speculation=draft) for pool in pools)
+    first, later = layouts(plans, 0), layouts(plans, 1)
+    requests = column(plans, "requests", np.inf)
+    work = workloads(plans, concurrency=column(plans, "concurrency"), requests=requests)
+    most = decode.most_sequences(later, work)
+    stack = prefill.machine.stack
+    how = Discipline(stack.chunk_tokens, True, np.asarray(first.attention_dp), np.asarray(first.pp))
+    ready = prefill_pool(lambda load: prefill.step(load, first).seconds, work, how)
+    sizes = TwoPools(
+        replicas(plans, 0),
+        np.asarray(first.attention_dp),
+        replicas(plans, 1) * np.asarray(later.attention_dp),
+        np.maximum(most, 1),
+        transfer(prefill, decode, first, work),
+        stack.transfer_in_ttft,
+    )
+    steady = disaggregated(ready, _decode_pace(decode, later, work), work, sizes, draft)
+    answer = Answer(_metrics(steady, work, plans), reasons=_shortfalls(decode, later, work, most))
+    answer.reasons |= _shortfalls(prefill, first, work, prefill.most_sequences(first, work))
+    if not prefill.machine.draws:
+        _, chunk, _ = loads(work, 0, stack.chunk_tokens, 0)
+        alone = told(prefill.step(chunk, first), prefill.machine.tiers())
+        step = decode.staged_step(_decode_load(decode, work, steady.sequences), later)
+        together = told(step, decode.machine.tiers())
+        answer.told = {name: alone if name in FIRST else together for name in answer.samples}
+    return answer
+
+
+def _decode_load(pool: PoolModel, work: Workload, batch: Size) -> Load:
+    decode, _, _ = loads(work, batch, pool.machine.stack.chunk_tokens, pool.speculation.tokens)
+    return decode
+
+
+def _decode_pace(pool: PoolModel, cut: Layout, work: Workload) -> Any:
+    """Maps batches `(grid, row)` to the seconds of a decode step, `(grid, row[, draw])`, in one evaluation."""
+    tiled = Layout(*(np.tile(getattr(cut, name), GRID) for name in ("tp", "pp", "ep", "attention_dp", "cp")))
+    lengths = Workload(np.tile(work.input_tokens, GRID), np.tile(work.output_tokens, GRID))
+
+    def pace(batches: Array) -> Array:
+        seconds = pool.staged_step(_decode_load(pool, lengths, batches.reshape(-1)), tiled).seconds
+        return seconds.reshape(*batches.shape, *seconds.shape[1:])
+
+    return pace
+
+
+def transfer(prefill: PoolModel, decode: PoolModel, cut: Layout, work: Workload) -> Array:
+    """Seconds that the cache of one prompt travels to the decode pool: t = alpha + V / B on the link between nodes.
+
+    Every rank of the prefill group sends the part of the cache it holds (V is per device; a latent cache is on all
+    tensor-parallel ranks, and each decode rank needs one copy), at the pace of the slower of the two devices.
+    """
+    values = prefill.model.cache_values(cut, np.asarray(work.input_tokens)) * prefill.kv_bytes
+    state = prefill.model.state_values(cut) * 4.0
+    ends = prefill.machine.fabric, decode.machine.fabric
+    bandwidth = np.minimum(*(np.asarray(end.outer_bandwidth) for end in ends))
+    latency = np.maximum(*(np.asarray(end.outer_latency) for end in ends))
+    sent = np.asarray(values + state, dtype=float)
+    return np.asarray(latency + (sent[..., None] if prefill.machine.draws else sent) / bandwidth)
+
+
+def _trailing(like: Array) -> Any:
+    """Adds the draw axis where `like` has one."""
+    return (lambda values: np.asarray(values)[..., None]) if like.ndim > 1 else np.asarray
