@@ -13,11 +13,11 @@ import numpy as np
 from silicast import catalog
 from silicast.errors import InputError, not_found
 from silicast.estimate import DRAWS, Sampler
-from silicast.outcome import Forecast, memory_table
-from silicast.outcome import forecast as _forecast
 from silicast.machine import Machine
 from silicast.memory import Memory
 from silicast.model.config import read_model
+from silicast.outcome import Forecast, memory_table
+from silicast.outcome import forecast as _forecast
 from silicast.planning.choose import drawn, fewest
 from silicast.planning.compare import Comparison
 from silicast.planning.compare import compare as _compare

@@ -23,9 +23,19 @@ class Coefficients:
 
     table: Mapping[str, Coefficient]
 
-    def get(self, law: str, name: str, mode: str = "") -> Coefficient:
-        """The coefficient of a law; one for this matrix mode wins over the general one."""
-        for key in (f"{law}.{mode}.{name}", f"{law}.{name}"):
-            if key in self.table:
-                return self.table[key]
-        raise ChipFileError(f"No coefficient '{law}.{name}' in data/coefficients; the datasheet file must have all.")
+    def find(self, law: str, name: str, *kernels: str) -> Coefficient | None:
+        """The coefficient of a law; of the first of `kernels` (formats, matrix modes) before the general one."""
+        for kernel in (*kernels, ""):
+            found = self.table.get(f"{law}.{kernel}.{name}" if kernel else f"{law}.{name}")
+            if found is not None:
+                return found
+        return None
+
+    def get(self, law: str, name: str, *kernels: str) -> Coefficient:
+        """As `find`, for a coefficient that the datasheet file must have."""
+        found = self.find(law, name, *kernels)
+        if found is None:
+            raise ChipFileError(
+                f"No coefficient '{law}.{name}' in data/coefficients; the datasheet file must have all."
+            )
+        return found

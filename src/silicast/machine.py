@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from silicast.coefficients import Coefficients
+from silicast.coefficients import Coefficient, Coefficients
 from silicast.dtypes import BYTES, matrix_mode
 from silicast.errors import LayoutError, PrecisionError
 from silicast.estimate import Sampler, Tier, worst
@@ -29,10 +29,17 @@ UNBOUNDED = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one scope is stored and multiplied: bytes per weight, matrix mode, bytes per activation."""
+    """How one scope is stored and multiplied: bytes per weight, matrix mode, bytes per activation.
+
+    `kernel` names the kind of kernel that does it: `fp8_block`, or `int4xbf16` where weights are widened first.
+    """
 
     stored: str
     mode: str
+
+    @property
+    def kernel(self) -> str:
+        return self.stored if matrix_mode(self.stored) == self.mode else f"{self.stored}x{self.mode}"
 
     @property
     def weight_bytes(self) -> float:
@@ -71,14 +78,36 @@ class Machine:
         """Draws per number; 0 = points."""
         return self.sampler.draws
 
-    def coefficient(self, law: str, name: str, mode: str = "") -> Any:
-        """A coefficient as a float or as draws."""
-        cached = self._cache.get(key := f"{law}/{mode}/{name}")
+    def coefficient(self, law: str, name: str, *kernels: str) -> Any:
+        """A coefficient as a float or as draws; one of the first of `kernels` wins over the general one."""
+        return self._drawn(law, name, self._coefficients.get(law, name, *kernels))
+
+    def optional(self, law: str, name: str, *kernels: str) -> Any | None:
+        """A coefficient that only calibration gives, or None."""
+        found = self._coefficients.find(law, name, *kernels)
+        return None if found is None else self._drawn(law, name, found)
+
+    def _drawn(self, law: str, name: str, found: Coefficient) -> Any:
+        cached = self._cache.get(found.key)
         if cached is None:
-            found = self._coefficients.get(law, name, mode)
-            self.used[f"{law}.{name}"] = (found.number, found.tier)
-            cached = self._cache[key] = self.sampler.number(found.key, found.number)
+            cached = self._cache[found.key] = self.sampler.number(found.key, found.number)
+        self.used[f"{law}.{name}"] = (found.number, found.tier)
         return cached
+
+    def matrix_efficiency(self, law: str, name: str, fmt: Format) -> Any:
+        """Share of the matrix peak that a kernel reaches: fitted, else the chip's sustained share times an assumed one."""
+        fitted = self.optional(law, f"{name}_of_peak", fmt.kernel, fmt.mode)
+        if fitted is not None:
+            return fitted
+        return self.sustained(fmt.mode) * self.coefficient(law, name, fmt.kernel, fmt.mode)
+
+    def launch(self, law: str, fmt: Format | None = None) -> Any:
+        """Floor of one kernel, s: fitted for the law, else the general one; graph replay leaves a share of it."""
+        kernels = (fmt.kernel, fmt.mode) if fmt else ()
+        fitted = self.optional(law, "launch", *kernels)
+        general = "vector_kernel" if law == "vector" else "kernel"
+        floor = self.coefficient("launch", general) if fitted is None else fitted
+        return floor * self.coefficient("launch", "replay_share")
 
     def field(self, name: str, number: Number | None) -> Any:
         """A number of the chip or the system as a float or as draws."""
@@ -143,7 +172,7 @@ class Machine:
             inner_latency=self._latency(0),
             outer_bandwidth=self._bandwidth(last),
             outer_latency=self._latency(last),
-            launch=self.coefficient("launch", "kernel"),
+            launch=self.launch("collective"),
             mesh=float(inner.topology == "mesh"),
             axes=float(torus),
             reduces=float(inner.in_network_reduction),

@@ -26,6 +26,8 @@ QUANTISE_OPERATIONS = 4
 #: bytes of activations, logits and of recurrent states between operators
 ACTIVATION_BYTES = 2.0
 STATE_BYTES = 4.0
+#: what is not quantised
+PLAIN = Format("bf16", "bf16")
 
 
 @dataclass(slots=True)
@@ -176,11 +178,9 @@ def _timed(ops: Sequence[Any], width: int, machine: Machine, timing: Timing, flo
 
 
 def _matrix_unit(formats: Sequence[Format], law: str, machine: Machine) -> gemm.MatrixUnit:
-    modes = [fmt.mode for fmt in formats]
-    efficiency = [machine.sustained(mode) * machine.coefficient(law, "compute_efficiency", mode) for mode in modes]
     return gemm.MatrixUnit(
-        peak=_column([machine.peak(mode) for mode in modes], machine),
-        efficiency=_column(efficiency, machine),
+        peak=_column([machine.peak(fmt.mode) for fmt in formats], machine),
+        efficiency=_column([machine.matrix_efficiency(law, "compute_efficiency", fmt) for fmt in formats], machine),
         cores=machine.cores,
         tile_m=machine.coefficient("gemm", "tile_m"),
         tile_n=machine.coefficient("gemm", "tile_n"),
@@ -188,13 +188,18 @@ def _matrix_unit(formats: Sequence[Format], law: str, machine: Machine) -> gemm.
 
 
 def _traffic(formats: Sequence[Format], law: str, machine: Machine) -> gemm.Traffic:
+    efficiency = [machine.coefficient(law, "memory_efficiency", fmt.kernel, fmt.mode) for fmt in formats]
     return gemm.Traffic(
         weight=_column([fmt.weight_bytes for fmt in formats], machine),
         activation=_column([fmt.activation_bytes for fmt in formats], machine),
         output=ACTIVATION_BYTES,
         bandwidth=machine.bandwidth,
-        efficiency=machine.coefficient(law, "memory_efficiency"),
+        efficiency=_column(efficiency, machine),
     )
+
+
+def _launches(formats: Sequence[Format], law: str, machine: Machine) -> Array:
+    return _column([machine.launch(law, fmt) for fmt in formats], machine)
 
 
 def _gemms(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
@@ -205,7 +210,7 @@ def _gemms(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed 
     m, n, k, batch = (_rows([getattr(op, name) for op in found], width, machine) for name in _DIMENSIONS[Gemm])
     traffic = _traffic(formats, "gemm", machine)
     unit = _matrix_unit(formats, "gemm", machine)
-    timing = gemm.gemm_time(m, n, k, batch, unit, traffic, machine.coefficient("launch", "kernel"))
+    timing = gemm.gemm_time(m, n, k, batch, unit, traffic, _launches(formats, "gemm", machine))
     moved = batch * (n * k * traffic.weight + m * (k * traffic.activation + n * ACTIVATION_BYTES))
     return _timed(found, width, machine, timing, 2 * batch * m * n * k, moved)
 
@@ -222,7 +227,7 @@ def _grouped(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Time
     # a device that holds all experts has all rows, however skewed the routing
     rows = tokens * topk / ep * np.where(ep > 1, routing.imbalance, 1.0)
     hit = gemm.experts_hit(tokens, topk, local * ep, local, routing.spread)
-    floor = machine.coefficient("launch", "kernel"), machine.coefficient("grouped_gemm", "row_padding")
+    floor = _launches(formats, "grouped_gemm", machine), machine.coefficient("grouped_gemm", "row_padding")
     traffic = _traffic(formats, "grouped_gemm", machine)
     timing = gemm.grouped_gemm_time(rows, hit, (n, k), _matrix_unit(formats, "grouped_gemm", machine), traffic, floor)
     moved = hit * n * k * traffic.weight + rows * (k * traffic.activation + n * ACTIVATION_BYTES)
@@ -257,13 +262,14 @@ def _attentions(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> T
         bandwidth=machine.bandwidth * machine.coefficient("attention", "memory_efficiency"),
     )
     work = attention.Scores(rows["flops"], rows["pairs"] * rows["heads"], longest, moved)
-    timing = attention.attention_time(work, engine, machine.coefficient("launch", "kernel"))
+    timing = attention.attention_time(work, engine, machine.launch("attention"))
     return _timed(found, width, machine, timing, rows["flops"], moved)
 
 
 def _attention_rate(ops: Sequence[Attention], machine: Machine) -> Array:
-    rate = machine.peak("bf16") * machine.sustained("bf16")
-    return _column([rate * machine.coefficient("attention", f"{op.phase}_efficiency") for op in ops], machine)
+    """Scores and values are 16-bit products."""
+    share = [machine.matrix_efficiency("attention", f"{op.phase}_efficiency", PLAIN) for op in ops]
+    return machine.peak(PLAIN.mode) * _column(share, machine)
 
 
 def _scans(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
@@ -273,9 +279,9 @@ def _scans(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed 
         return None
     flops = _rows([op.flops for op in found], width, machine)
     moved = _rows([2 * STATE_BYTES * op.state_values for op in found], width, machine)
-    rate = machine.peak("bf16") * machine.sustained("bf16") * machine.coefficient("scan", "compute_efficiency")
+    rate = machine.peak(PLAIN.mode) * machine.matrix_efficiency("scan", "compute_efficiency", PLAIN)
     bandwidth = machine.bandwidth * machine.coefficient("scan", "memory_efficiency")
-    timing = attention.scan_time(flops, moved, rate, bandwidth, machine.coefficient("launch", "kernel"))
+    timing = attention.scan_time(flops, moved, rate, bandwidth, machine.launch("scan"))
     return _timed(found, width, machine, timing, flops, moved)
 
 
@@ -289,7 +295,7 @@ def _vectors(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Time
     moved = (read + written) * ACTIVATION_BYTES
     rate = machine.vector_rate * machine.coefficient("vector", "compute_efficiency")
     bandwidth = machine.bandwidth * machine.coefficient("vector", "memory_efficiency")
-    timing = vector.vector_time(operations, moved, rate, bandwidth, machine.coefficient("launch", "vector_kernel"))
+    timing = vector.vector_time(operations, moved, rate, bandwidth, machine.launch("vector"))
     return _timed(found, width, machine, timing, operations, moved)
 
 

@@ -34,7 +34,7 @@ Mode = Literal["closed", "open", "disaggregated", "prefill", "decode"]
 Sizes = tuple[int, int, int, int, int]
 
 
-class NoForecast(Exception):
+class NoForecastError(Exception):
     """A row that cannot be forecast; the text is the reason."""
 
 
@@ -111,25 +111,25 @@ class Pools:
     """Models and machines by key, each built once; numbers are points, or `draws` of them."""
 
     draws: int = 0
-    _pools: dict[PoolKey, PoolModel | NoForecast] = field(default_factory=dict)
-    _machines: dict[tuple[str, str | None, str | None], Machine | NoForecast] = field(default_factory=dict)
+    _pools: dict[PoolKey, PoolModel | NoForecastError] = field(default_factory=dict)
+    _machines: dict[tuple[str, str | None, str | None], Machine | NoForecastError] = field(default_factory=dict)
 
     def pool(self, key: PoolKey) -> PoolModel:
-        """The pool of a key. Raises NoForecast for an unknown model or chip, or a format that nothing can run."""
+        """The pool of a key. Raises NoForecastError for an unknown model or chip, or a format that nothing can run."""
         found = self._pools.get(key)
         if found is None:
             found = self._pools[key] = _caught(lambda: self._build(key))
-        if isinstance(found, NoForecast):
+        if isinstance(found, NoForecastError):
             raise found
         return found
 
     def machine(self, chip: str, system: str | None, stack: str | None) -> Machine:
-        """A chip in a system under a stack; each defaults to the chip's own. Raises NoForecast."""
+        """A chip in a system under a stack; each defaults to the chip's own. Raises NoForecastError."""
         where = chip, system, stack
         found = self._machines.get(where)
         if found is None:
             found = self._machines[where] = _caught(lambda: _machine(*where, self.draws))
-        if isinstance(found, NoForecast):
+        if isinstance(found, NoForecastError):
             raise found
         return found
 
@@ -138,24 +138,24 @@ class Pools:
         machine = self.machine(key.chip, key.system, key.stack)
         precision = _precision(key, model, machine)
         found = PoolModel(
-            model, machine, precision, balanced=key.balanced, microbatches=key.microbatches, role=key.role
+            model, machine, precision, balanced=key.balanced, microbatches=key.microbatches
         )
         _ = found.warnings  # formats are resolved here, so that one the chip cannot run is found before any array is
         return found
 
 
-def _caught(build: Callable[[], T]) -> T | NoForecast:
+def _caught(build: Callable[[], T]) -> T | NoForecastError:
     try:
         return build()
-    except NoForecast as reason:
+    except NoForecastError as reason:
         return reason
     except SilicastError as error:
-        return NoForecast(str(error))
+        return NoForecastError(str(error))
 
 
 def _machine(chip: str, system: str | None, stack: str | None, draws: int) -> Machine:
     found = catalog.complete(catalog.chip(chip))
-    software = known_stack(stack or found.stack).on(found)
+    software = known_stack(stack or found.stack)
     joined = catalog.system(system or found.system)
     return Machine(found, joined, software, catalog.coefficients(found.id, software.id), Sampler(draws))
 
@@ -194,7 +194,7 @@ def _activations(weights: str, model: Model, native: Precision) -> str:
 
 
 def plan(scenario: Scenario, pools: Pools) -> Plan:
-    """The pools and sizes of a serve, prefill or decode row. Raises NoForecast with the reason."""
+    """The pools and sizes of a serve, prefill or decode row. Raises NoForecastError with the reason."""
     if scenario.kind == "serve":
         _needs(scenario, "input_tokens", "output_tokens")
     mode, parts = _mode(scenario), _parts(scenario, pools)
@@ -208,7 +208,7 @@ def _mode(scenario: Scenario) -> Mode:
         return "prefill" if scenario.kind == "prefill" else "decode"
     if scenario.prefill_chip or scenario.decode_chip:
         if scenario.concurrency is None:
-            raise NoForecast("two pools without a concurrency: the load is not stated")
+            raise NoForecastError("two pools without a concurrency: the load is not stated")
         return "disaggregated"
     return "open" if scenario.rate is not None else "closed"
 
@@ -216,12 +216,12 @@ def _mode(scenario: Scenario) -> Mode:
 def _needs(scenario: Scenario, *columns: str) -> None:
     for column in columns:
         if getattr(scenario, column) is None:
-            raise NoForecast(f"{column} is not stated")
+            raise NoForecastError(f"{column} is not stated")
 
 
 def _parts(scenario: Scenario, pools: Pools) -> tuple[Part, ...]:
     if scenario.kind == "serve" and (scenario.prefill_chip or scenario.decode_chip):
-        return tuple(_part(scenario, role, pools) for role in ("prefill", "decode"))  # type: ignore[arg-type]
+        return _part(scenario, "prefill", pools), _part(scenario, "decode", pools)
     role: Role = "mixed" if scenario.kind == "serve" else "prefill" if scenario.kind == "prefill" else "decode"
     key = _key(scenario, role, scenario.chip)
     return (Part(key, _sizes(scenario, "", pools.pool(key).model, key)),)
@@ -236,7 +236,7 @@ def _part(scenario: Scenario, role: Role, pools: Pools) -> Part:
 
 def _key(scenario: Scenario, role: Role, chip: str | None) -> PoolKey:
     if chip is None:
-        raise NoForecast("chip is not stated")
+        raise NoForecastError("chip is not stated")
     return PoolKey(
         model=scenario.model,
         chip=chip,
@@ -267,15 +267,15 @@ def _sizes(scenario: Scenario, prefix: str, model: Model, key: PoolKey) -> Sizes
     attention_dp, cp = attention_dp or 1, cp or 1
     if tp is None:
         if devices is None:
-            raise NoForecast("neither devices nor tp is stated")
+            raise NoForecastError("neither devices nor tp is stated")
         tp = devices // (attention_dp * cp * pp)
     if devices is not None and devices != tp * attention_dp * cp * pp:
-        raise NoForecast(f"{prefix}devices = {devices} is not tp x attention_dp x cp x pp of the row")
+        raise NoForecastError(f"{prefix}devices = {devices} is not tp x attention_dp x cp x pp of the row")
     stage = tp * attention_dp * cp
     if ep is None:
         ep = stage if model.experts and attention_dp > 1 else 1
     if stage % ep:
-        raise NoForecast(f"ep = {ep} does not divide tp x attention_dp x cp = {stage}")
+        raise NoForecastError(f"ep = {ep} does not divide tp x attention_dp x cp = {stage}")
     return tp, pp, ep, attention_dp, cp
 
 
@@ -285,7 +285,7 @@ def _check(part: Part, pool: PoolModel) -> None:
         pool.model.check(layout)
         pool.machine.check_devices(layout.devices)
     except SilicastError as error:
-        raise NoForecast(str(error)) from None
+        raise NoForecastError(str(error)) from None
 
 
 def _notes(scenario: Scenario, parts: tuple[Part, ...], pools: Pools) -> tuple[str, ...]:

@@ -244,7 +244,7 @@ def _unique(ids: Sequence[str], place: _Place) -> None:
 
 
 def _consistent(columns: dict[str, list[Any]], place: _Place) -> None:
-    """What no single cell shows: a loop that is closed and open, or closed with too few requests; lengths in disorder."""
+    """What no single cell shows: a loop both closed and open, or closed with too few requests; lengths in disorder."""
     for index, concurrency, rate in _pairs(columns, "concurrency", "rate"):
         place.fail(index, f"concurrency ({concurrency:g}, a closed loop) and rate ({rate:g}, an open loop) exclude each other")
     for index, requests, concurrency in _pairs(columns, "requests", "concurrency"):

@@ -36,8 +36,14 @@ class Hybrid(Machine):
         super().__init__(base.chip, links.system, software.stack, software._coefficients, base.sampler)
         self.stack = software.stack  # set up for its own chip
 
-    def coefficient(self, law: str, name: str, mode: str = "") -> Any:
-        return self._donors["links" if law == "collective" else "software"].coefficient(law, name, mode)
+    def coefficient(self, law: str, name: str, *kernels: str) -> Any:
+        return self._giver(law).coefficient(law, name, *kernels)
+
+    def optional(self, law: str, name: str, *kernels: str) -> Any | None:
+        return self._giver(law).optional(law, name, *kernels)
+
+    def _giver(self, law: str) -> Machine:
+        return self._donors["links" if law == "collective" else "software"]
 
     def field(self, name: str, number: Number | None) -> Any:
         return self._donors["software"].field(name, number)
