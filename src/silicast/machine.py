@@ -95,7 +95,7 @@ class Machine:
         return cached
 
     def matrix_efficiency(self, law: str, name: str, fmt: Format) -> Any:
-        """Share of the matrix peak that a kernel reaches: fitted, else the chip's sustained share times an assumed one."""
+        """Share of the matrix peak a kernel reaches: fitted, else the chip's sustained share times an assumed one."""
         fitted = self.optional(law, f"{name}_of_peak", fmt.kernel, fmt.mode)
         if fitted is not None:
             return fitted

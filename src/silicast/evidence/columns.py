@@ -39,7 +39,8 @@ METRICS = (
 class Scenario(NamedTuple):
     """All that a forecast may read of a row: who ran what, where, how cut, under which load.
 
-    Equal scenarios are one run. None = not stated or not applicable. Dtypes, lengths and sizes are as printed; `deployment` resolves the defaults.
+    Equal scenarios are one run. None = not stated or not applicable. Dtypes, lengths and sizes are as printed:
+    `deployment` resolves the defaults.
     """
 
     kind: str = "serve"
@@ -149,7 +150,7 @@ def unknown_column(column: str) -> str:
 
 
 def reader(column: str) -> Callable[[str], Cell]:
-    """The function that reads one non-empty cell of the column. It raises EvidenceError: what the cell says, why not."""
+    """The function that reads one non-empty cell of the column. It raises EvidenceError: what is wrong with it."""
     if column in _TEXT:
         return str
     if column in _WORDS:

@@ -137,9 +137,7 @@ class Pools:
         model = read_model(key.model)
         machine = self.machine(key.chip, key.system, key.stack)
         precision = _precision(key, model, machine)
-        found = PoolModel(
-            model, machine, precision, balanced=key.balanced, microbatches=key.microbatches
-        )
+        found = PoolModel(model, machine, precision, balanced=key.balanced, microbatches=key.microbatches)
         _ = found.warnings  # formats are resolved here, so that one the chip cannot run is found before any array is
         return found
 

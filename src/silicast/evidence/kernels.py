@@ -1,7 +1,7 @@
 """Rows of one kernel or one exchange: each becomes the operator of the model layer that the laws time in a step."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -25,8 +25,8 @@ Array = NDArray[Any]
 LATENT_QK, LATENT_V, EXPANDED_QK, EXPANDED_V = 576, 512, 192, 128
 #: tokens per rank from which expert exchanges are throughput kernels, which relay (DeepEP: low latency up to 128)
 RELAYED_FROM = 512
-#: a message so large that only bandwidth counts, and one so small that only latency does
-LARGE_MESSAGE, SMALL_MESSAGE = float(1 << 30), 64.0
+#: bytes of a message so small that only latency counts
+SMALL_MESSAGE = 64.0
 #: vector operations per value of a gated activation
 ACTIVATION_OPERATIONS = 8
 
@@ -106,7 +106,9 @@ def timed(pool_of_draws: Pools, kernels: Sequence[Kernel]) -> Answer:
     step = step_time(cast(Model, _Operators(listed)), Load(), how, machine)
     found = [_Total(step, row, machine) for row in range(len(kernels))]
     samples = {
-        name: np.stack([np.broadcast_to(getattr(total, name)(item), total.shape) for total, item in zip(found, kernels, strict=True)])
+        name: np.stack(
+            [np.broadcast_to(getattr(of, name)(item), of.shape) for of, item in zip(found, kernels, strict=True)]
+        )
         for name in ("latency_us", "tflops", "gb_per_s")
     }
     answer = Answer(samples)
@@ -119,8 +121,6 @@ def timed(pool_of_draws: Pools, kernels: Sequence[Kernel]) -> Answer:
 
 
 def _named(op: Op, row: int) -> Op:
-    from dataclasses import replace
-
     return replace(op, name=str(row))
 
 
@@ -131,7 +131,7 @@ class _Total:
         self.machine = machine
         self.shape = (machine.draws,) if machine.draws else ()
         self.groups = [picked for group in step.groups if (picked := _pick(group, str(row))) is not None]
-        self.seconds = sum((group.seconds().sum(axis=0)[0] for group in self.groups), np.zeros(self.shape))
+        self.seconds = sum((group.seconds().sum(axis=0)[0] for group in self.groups), np.zeros(()))
 
     def alone(self) -> Step:
         """A step of these operators only."""
@@ -146,7 +146,7 @@ class _Total:
     def tflops(self, item: Kernel) -> Array:
         """Useful TFLOP/s: causal pairs counted once."""
         del item
-        flops = sum((np.asarray(group.flops * group.count).sum(axis=0)[0] for group in self.groups), np.zeros(1))
+        flops = sum(np.asarray(group.flops * group.count).sum(axis=0)[0] for group in self.groups)
         return np.asarray(flops / self.seconds / 1e12)
 
     def gb_per_s(self, item: Kernel) -> Array:
@@ -159,6 +159,8 @@ class _Total:
         fabric = self.machine.fabric
         crosses = _spread(item) > fabric.inner_size
         bandwidth = np.where(crosses, fabric.outer_bandwidth, fabric.inner_bandwidth)
+        if item.scenario.op == "p2p" and item.scenario.bytes is None:
+            return np.asarray(bandwidth / 1e9)
         link = np.asarray(group.timing.link)[0, 0]
         return np.asarray(bandwidth * link / self.seconds / 1e9)
 
@@ -229,7 +231,17 @@ def _prefill(causal: bool) -> Callable[[Scenario, Machine], list[Op]]:
         values = (scenario.kv_heads or heads) * (qk + v)
         return [
             Attention(
-                "attention", "attention", "prefill", batch, query, context, heads, int(qk), int(v), values, causal=causal
+                "attention",
+                "attention",
+                "prefill",
+                batch,
+                query,
+                context,
+                heads,
+                int(qk),
+                int(v),
+                values,
+                causal=causal,
             )
         ]
 
@@ -237,11 +249,14 @@ def _prefill(causal: bool) -> Callable[[Scenario, Machine], list[Op]]:
 
 
 def _mla_decode(scenario: Scenario, machine: Machine) -> list[Op]:
+    """Absorbed: one latent head; a sparse one reads `topk` latents per query."""
     del machine
     batch, context, heads = _stated(scenario, "batch_per_device", "kv_tokens", "heads")
     query = scenario.input_tokens or 1
-    dims = LATENT_QK, LATENT_V, LATENT_QK
-    return [Attention("attention", "attention", "decode", batch, query, context, heads, *dims)]
+    dims, limit = (LATENT_QK, LATENT_V, LATENT_QK), float(scenario.topk or "inf")
+    return [
+        Attention("attention", "attention", "decode", batch, query, context, heads, *dims, limit, limited_by="topk")
+    ]
 
 
 def _decode(scenario: Scenario, machine: Machine) -> list[Op]:
@@ -275,7 +290,7 @@ def _all_to_all(dispatch: bool) -> Callable[[Scenario, Machine], list[Op]]:
 
 
 def _p2p(scenario: Scenario, machine: Machine) -> list[Op]:
-    """A message between two devices; of no stated size it is large where bandwidth, small where latency was measured."""
+    """A message between two devices; where its size is not stated, latency is of a small one, bandwidth the link's."""
     inner, outer = machine.system.domains[0], machine.system.domains[min(1, len(machine.system.domains) - 1)]
     named = scenario.domain or ""
     if named.startswith((inner.name, *_INSIDE)) or not named:
@@ -299,7 +314,7 @@ _BUILDERS: dict[str, Callable[[Scenario, Machine], list[Op]]] = {
     "attention_fwd": _prefill(causal=False),
     "attention_fwd_causal": _prefill(causal=True),
     "mla_prefill": _prefill(causal=True),
-    "mla_decode": _mla_decode,
+    **dict.fromkeys(("mla_decode", "mla_sparse_decode", "mla_sparse_prefill"), _mla_decode),
     "attention_decode": _decode,
     "copy": _copy,
     "moe_dispatch": _all_to_all(dispatch=True),

@@ -27,7 +27,9 @@ def decode(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
         decode_sequences=sequences, decode_context=column(plans, "kv_tokens"), query_tokens=1 + pool.speculation.tokens
     )
     step = pool.staged_step(load, cut)
-    gained, per_device = (_like(step, values) for values in (pool.speculation.yield_per_step, sequences * ranks / cut.devices))
+    gained, per_device = (
+        _like(step, values) for values in (pool.speculation.yield_per_step, sequences * ranks / cut.devices)
+    )
     token = step.seconds / gained
     samples = {
         "step_ms": step.seconds * 1e3,

@@ -114,7 +114,9 @@ def read_source(folder: Path) -> Source:
     title = about.get("title")
     if not isinstance(title, str) or not title.strip():
         raise EvidenceError(f'{where} needs a title, such as title = "Where the numbers were published".')
-    texts = {key: _plain(about, key, where) for key in ("id", "url", "arxiv", "date", "licence", "section", "does_not_claim")}
+    texts = {
+        key: _plain(about, key, where) for key in ("id", "url", "arxiv", "date", "licence", "section", "does_not_claim")
+    }
     remarks = about.get("remarks", [])
     if not isinstance(remarks, list):
         raise EvidenceError(f"{where}: 'remarks' must be a list of text.")
@@ -239,14 +241,18 @@ def _unique(ids: Sequence[str], place: _Place) -> None:
     seen: dict[str, int] = {}
     for index, row_id in enumerate(ids):
         if row_id in seen:
-            place.fail(index, f"its id stands on line {place.lines[seen[row_id]]} already; ids are unique within a source")
+            place.fail(
+                index, f"its id stands on line {place.lines[seen[row_id]]} already; ids are unique within a source"
+            )
         seen[row_id] = index
 
 
 def _consistent(columns: dict[str, list[Any]], place: _Place) -> None:
     """What no single cell shows: a loop both closed and open, or closed with too few requests; lengths in disorder."""
     for index, concurrency, rate in _pairs(columns, "concurrency", "rate"):
-        place.fail(index, f"concurrency ({concurrency:g}, a closed loop) and rate ({rate:g}, an open loop) exclude each other")
+        place.fail(
+            index, f"concurrency ({concurrency:g}, a closed loop) and rate ({rate:g}, an open loop) exclude each other"
+        )
     for index, requests, concurrency in _pairs(columns, "requests", "concurrency"):
         if requests < concurrency:
             place.fail(index, f"requests ({requests:g}) are below concurrency ({concurrency:g}) in a closed loop")

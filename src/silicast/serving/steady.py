@@ -262,10 +262,12 @@ class _Flow:
 
 
 def _crossing(rising: Array, values: Array, wanted: Any) -> Array:
-    """`values` where `rising`, both of shape `(grid, config[, draw])`, reaches `wanted`; the last where it never does."""
+    """`values` where `rising`, both `(grid, config[, draw])`, reaches `wanted`; the last where it never does."""
     above = np.minimum(np.sum(rising < wanted, axis=0), len(rising) - 1)[None]
     below = np.maximum(above - 1, 0)
     low, high = (np.take_along_axis(rising, index, axis=0)[0] for index in (below, above))
-    first, last = (np.take_along_axis(np.broadcast_to(values, rising.shape), index, axis=0)[0] for index in (below, above))
+    first, last = (
+        np.take_along_axis(np.broadcast_to(values, rising.shape), index, axis=0)[0] for index in (below, above)
+    )
     share = np.clip((wanted - low) / np.maximum(high - low, np.finfo(float).tiny), 0, 1)
     return np.asarray(first + share * (last - first))
