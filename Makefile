@@ -7,7 +7,7 @@ SILICAST := $(BIN)/silicast
 
 # The main job: DeepSeek-R1 on one vendor's chip beside another's.
 demo: $(VENV)/.demo
-	$(SILICAST) compare deepseek-ai/DeepSeek-R1 ascend-910c h100-sxm --packages 32 --claim 0.6
+	$(SILICAST) compare deepseek-ai/DeepSeek-R1 ascend-910c h100-sxm --packages 32 --claim 0.6 --html demo/report.html
 
 test: $(VENV)/.test
 	$(BIN)/ruff check src tests benchmarks scripts docs

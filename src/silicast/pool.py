@@ -101,7 +101,10 @@ class PoolModel:
         """The mixed pool in a closed loop with `sequences` in flight per attention rank."""
         stack = self.machine.stack
         ranks, stages = np.asarray(layout.attention_dp), np.asarray(layout.pp)
-        how = Discipline(stack.chunk_tokens, stack.scheduler == "prefill_first", ranks, stages)
+        host = self.machine.coefficient
+        front = host("host", "front_end"), host("host", "front_end_per_token")
+        first = stack.scheduler == "prefill_first"
+        how = Discipline(stack.chunk_tokens, first, ranks, stages, front, host("host", "lag_steps"))
 
         def seconds(load: Load) -> Array:
             return self.staged_step(load, layout).seconds

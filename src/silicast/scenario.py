@@ -158,6 +158,8 @@ class Workload:
     """What arrives: mean lengths, prefix sharing, and either requests in flight or requests per second.
 
     `requests` is the number in the run (None = a long run): in a closed loop all slots start together.
+    `equal_lengths` is true where every request has exactly the printed lengths, as in many benchmarks: requests that
+    started together then end together and start together again.
     """
 
     input_tokens: Size = 4096
@@ -166,6 +168,7 @@ class Workload:
     concurrency: Size | None = None
     rate: Size | None = None
     requests: Size | None = None
+    equal_lengths: bool | Array = False
 
     def __post_init__(self) -> None:
         for name in ("input_tokens", "output_tokens"):

@@ -1,5 +1,6 @@
 """`silicast compare MODEL CHIP [CHIP...]`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from silicast.cli import scenario
 from silicast.errors import InputError
 from silicast.report.compare import render
 from silicast.report.document import comparison_document, emit
+from silicast.report.html import write_report
 from silicast.report.screen import screen
 from silicast.scenario import Workload
 
@@ -33,6 +35,7 @@ def command(
     stack: Annotated[list[str] | None, typer.Option(help="CHIP=STACK, for a stack other than the chip's own.")] = None,
     reference: Annotated[str | None, typer.Option(help="Chip that ratios divide by (default: the last one).")] = None,
     claim: o.Claim = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a self-contained report to this file.")] = None,
     as_json: o.AsJson = False,
 ) -> None:
     stacks = _stacks(stack or [], chips)
@@ -52,6 +55,10 @@ def command(
         emit(comparison_document(answer))
     else:
         render(answer, screen())
+    if html is not None:
+        write_report(answer, html)
+        if not as_json:
+            screen().print(f"Report: {html}")
 
 
 def _stacks(pairs: list[str], chips: list[str]) -> dict[str, str]:

@@ -21,6 +21,8 @@ from silicast.stack import Stack
 
 #: the stack of a row whose own one the catalog lacks
 GENERIC = "generic"
+#: how notes say that the generic stack answers for another one
+ONE_LOWER = "one tier lower"
 #: share of the first draft token that is accepted where a row does not say; the k-th is accepted with its k-th power.
 #: The published acceptances of one to four drafts (CloudMatrix384: 0.7 of one; SGLang on Ascend: 0.53 to 0.73 of
 #: three) are met by 0.7 to 0.85.
@@ -299,4 +301,4 @@ def stack_note(asked: str | None, machine: Machine) -> str:
     """What to say where the generic stack answers for another one."""
     if asked is None or machine.stack.id == asked:
         return ""
-    return f"stack '{asked}' is not in the catalog: forecast with '{machine.stack.id}', one tier lower"
+    return f"stack '{asked}' is not in the catalog: forecast with '{machine.stack.id}', {ONE_LOWER}"

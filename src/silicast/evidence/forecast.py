@@ -12,7 +12,7 @@ from silicast.errors import SilicastError
 from silicast.estimate import TIERS, Tier
 from silicast.evidence import phases, serve
 from silicast.evidence.columns import PERCENTILES, Scenario
-from silicast.evidence.deployment import NoForecastError, Plan, Pools, plan
+from silicast.evidence.deployment import ONE_LOWER, NoForecastError, Plan, Pools, plan
 from silicast.evidence.kernels import Kernel, kernel, timed
 from silicast.evidence.record import Row
 from silicast.evidence.serve import Answer
@@ -56,11 +56,13 @@ Run = Plan | Kernel
 def forecast(rows: Sequence[Row], draws: int = 0, progress: Progress | None = None) -> tuple[list[Outcome], list[str]]:
     """The outcome of each row, in order, and the warnings of the pools used. Reads the scenario and the metric only."""
     scenarios = dict.fromkeys(row.scenario for row in rows)
-    found, warnings = _runs(list(scenarios), draws, progress or (lambda done, of: None))
+    found, warnings = _runs(list(scenarios), draws, progress)
     return [_outcome(row.metric, found[row.scenario]) for row in rows], warnings
 
 
-def _runs(scenarios: list[Scenario], draws: int, progress: Progress) -> tuple[dict[Scenario, _Found | str], list[str]]:
+def _runs(
+    scenarios: list[Scenario], draws: int, progress: Progress | None
+) -> tuple[dict[Scenario, _Found | str], list[str]]:
     points, drawn = Pools(), Pools(draws)
     found: dict[Scenario, _Found | str] = {}
     groups: dict[Any, list[Run]] = defaultdict(list)
@@ -77,7 +79,8 @@ def _runs(scenarios: list[Scenario], draws: int, progress: Progress) -> tuple[di
             for run, result in zip(chunk, _evaluate(chunk, points, drawn), strict=True):
                 found[run.scenario] = result
             done += len(chunk)
-            progress(done, of)
+            if progress is not None:
+                progress(done, of)
     return found, _warnings(groups, points)
 
 
@@ -133,7 +136,7 @@ def _found(row: int, run: Run, middle: Answer, spread: Answer | None) -> _Found:
             low, value, high = (float(end) for end in np.percentile(spread.samples[name][row], (10, 50, 90)))
         numbers[name] = value, low, high
     bound_by = {name: why.bound_by[row] for name, why in middle.told.items()}
-    lower = any("one tier lower" in note for note in run.notes)
+    lower = any(ONE_LOWER in note for note in run.notes)
     tiers = {name: _lowered(why.tier[row]) if lower else why.tier[row] for name, why in middle.told.items()}
     return _Found(numbers, bound_by, tiers, run.notes)
 
@@ -158,4 +161,5 @@ def _outcome(metric: str, found: _Found | str) -> Outcome:
 
 def _warnings(groups: dict[Any, list[Run]], points: Pools) -> list[str]:
     keys = {part.key for runs in groups.values() for run in runs if isinstance(run, Plan) for part in run.parts}
-    return sorted({warning for key in keys for warning in points.pool(key).warnings})
+    pools = [points.pool(key) for key in keys]
+    return sorted({line for pool in pools for line in pool.machine.formats(pool.model, pool.precision)[1]})

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from silicast.dtypes import BYTES, matrix_mode
 from silicast.evidence.binding import Told, told
 from silicast.evidence.columns import Scenario
-from silicast.evidence.deployment import NoForecastError, Pools
+from silicast.evidence.deployment import ONE_LOWER, NoForecastError, Pools
 from silicast.evidence.serve import Answer
 from silicast.machine import Format, Machine
 from silicast.model.architecture import Model
@@ -84,7 +84,7 @@ def kernel(scenario: Scenario, pools: Pools) -> Kernel:
 def _notes(scenario: Scenario, machine: Machine) -> tuple[str, ...]:
     if scenario.stack in (None, "none", machine.stack.id):
         return ()
-    return (f"'{scenario.stack}' has no coefficients of its own: forecast with '{machine.stack.id}', one tier lower",)
+    return (f"'{scenario.stack}' has no coefficients of its own: forecast with '{machine.stack.id}', {ONE_LOWER}",)
 
 
 def _format(scenario: Scenario, machine: Machine) -> Format:
@@ -296,7 +296,7 @@ def _p2p(scenario: Scenario, machine: Machine) -> list[Op]:
     if named.startswith((inner.name, *_INSIDE)) or not named:
         stride = 1.0
     elif named.startswith((outer.name, outer.kind, *_ACROSS)):
-        stride = max(machine.fabric.inner_size, 1.0)
+        stride = float(inner.size or 1)
     else:
         raise NoForecastError(f"link '{named}' is not a domain of {machine.system.id}")
     size = scenario.bytes or SMALL_MESSAGE

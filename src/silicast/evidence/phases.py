@@ -18,14 +18,15 @@ Array = NDArray[Any]
 
 
 def decode(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
-    """One decode step of `batch_per_device` sequences at `kv_tokens` of context; TPOT is the step over its yield."""
+    """One decode step of `batch_per_device` sequences at `kv_tokens` of context; TPOT is the step over its yield.
+
+    Where the context is not stated it is the input and half of the output.
+    """
     pool = replace(pool, speculation=speculation(plans))
     cut = layouts(plans)
     ranks = np.asarray(cut.attention_dp)
     sequences = column(plans, "batch_per_device") * cut.devices / ranks
-    load = Load(
-        decode_sequences=sequences, decode_context=column(plans, "kv_tokens"), query_tokens=1 + pool.speculation.tokens
-    )
+    load = Load(decode_sequences=sequences, decode_context=_context(plans), query_tokens=1 + pool.speculation.tokens)
     step = pool.staged_step(load, cut)
     gained, per_device = (
         _like(step, values) for values in (pool.speculation.yield_per_step, sequences * ranks / cut.devices)
@@ -36,7 +37,7 @@ def decode(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
         "tpot_ms": token * 1e3,
         "output_tokens_per_s_per_device": per_device / token,
     }
-    return _explained(Answer(samples, reasons=_unstated(plans, "batch_per_device", "kv_tokens")), pool, step)
+    return _explained(Answer(samples, reasons=_unstated(plans, "batch_per_device")), pool, step)
 
 
 def prefill(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
@@ -59,6 +60,13 @@ def prefill(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
         "input_tokens_per_s_per_device": _like(step, rate) / step.seconds,
     }
     return _explained(Answer(samples, reasons=_unstated(plans, "input_tokens")), pool, step)
+
+
+def _context(plans: Sequence[Plan]) -> Array:
+    stated = column(plans, "kv_tokens")
+    inputs, outputs = np.array([plan.lengths for plan in plans]).T
+    known = ~np.isnan(column(plans, "input_tokens"))
+    return np.where(np.isnan(stated) & known, inputs + outputs / 2, stated)
 
 
 def _explained(answer: Answer, pool: PoolModel, step: Step) -> Answer:

@@ -58,7 +58,8 @@ def replicas(plans: Sequence[Plan], part: int) -> Array:
 def workloads(plans: Sequence[Plan], **load: Array) -> Workload:
     """Mean lengths and prefix hits of every row, and the load where one is given."""
     inputs, outputs = np.array([plan.lengths for plan in plans]).T
-    return Workload(inputs, outputs, column(plans, "prefix_hit", 0.0), **load)
+    equal = np.isnan(column(plans, "length_low")) & np.isnan(column(plans, "length_high"))
+    return Workload(inputs, outputs, column(plans, "prefix_hit", 0.0), equal_lengths=equal, **load)
 
 
 def speculation(plans: Sequence[Plan]) -> Speculation:
@@ -72,7 +73,7 @@ def closed(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
     cut, requests = layouts(plans), column(plans, "requests", np.inf)
     work = workloads(plans, requests=requests)
     wanted = column(plans, "concurrency", np.inf)
-    most = pool.most_sequences(cut, work)
+    most = resident(pool, cut, work)
     held = np.minimum(wanted / cut.attention_dp, np.maximum(most, 1))
     steady = pool.closed(cut, work, held)
     running = held * np.asarray(cut.attention_dp)
@@ -90,9 +91,11 @@ def opened(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
     pool = replace(pool, speculation=speculation(plans))
     cut, work, rate = layouts(plans), workloads(plans), column(plans, "rate")
     count = column(plans, "requests", np.inf)
-    most = np.maximum(pool.most_sequences(cut, work), 1)
+    most = resident(pool, cut, work)
     ranks = np.asarray(cut.attention_dp)
-    held, over = open_loop(lambda batch: pool.closed(cut, work, np.maximum(batch, 1 / ranks)), rate, most)
+    held, over = open_loop(
+        lambda batch: pool.closed(cut, work, np.maximum(batch, 1 / ranks)), rate, np.maximum(most, 1)
+    )
     held = np.maximum(held, 1 / ranks)
     steady = pool.closed(cut, work, held)
     across = _trailing(steady.ttft)
@@ -103,7 +106,17 @@ def opened(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
     passed = np.minimum(capacity, across(rate))
     done = np.where(across(np.isinf(count)), passed, across(finite) / (across(finite) / passed + steady.e2e))
     steady = replace(steady, ttft=steady.ttft + wait, e2e=steady.e2e + wait, requests=done)
-    return _mixed(pool, plans, cut, work, held, steady, _shortfalls(pool, cut, work, pool.most_sequences(cut, work)))
+    return _mixed(pool, plans, cut, work, held, steady, _shortfalls(pool, cut, work, most))
+
+
+def resident(pool: PoolModel, cut: Layout, work: Workload) -> Array:
+    """Sequences per attention rank whose cache fits in steady state: half of the output of each is there on average.
+
+    A pool that holds one sequence at its full length is not refused for holding no second one.
+    """
+    alone = pool.most_sequences(cut, work)
+    half = replace(work, output_tokens=np.maximum(work.output_tokens / 2, 1.0))
+    return np.where(alone < 1, alone, pool.most_sequences(cut, half))
 
 
 def _mixed(
@@ -163,7 +176,7 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
     first, later = layouts(plans, 0), layouts(plans, 1)
     requests = column(plans, "requests", np.inf)
     work = workloads(plans, concurrency=column(plans, "concurrency"), requests=requests)
-    most = decode.most_sequences(later, work)
+    most = resident(decode, later, work)
     stack = prefill.machine.stack
     how = Discipline(stack.chunk_tokens, True, np.asarray(first.attention_dp), np.asarray(first.pp))
     ready = prefill_pool(lambda load: prefill.step(load, first).seconds, work, how)
@@ -177,7 +190,7 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
     )
     steady = disaggregated(ready, _decode_pace(decode, later, work), work, sizes, draft)
     answer = Answer(_metrics(steady, work, plans), reasons=_shortfalls(decode, later, work, most))
-    answer.reasons |= _shortfalls(prefill, first, work, prefill.most_sequences(first, work))
+    answer.reasons |= _shortfalls(prefill, first, work, resident(prefill, first, work))
     if not prefill.machine.draws:
         _, chunk, _ = loads(work, 0, stack.chunk_tokens, 0)
         alone = told(prefill.step(chunk, first), prefill.machine.tiers())

@@ -121,6 +121,15 @@ class Model:
         """Layers as published, else blocks that mix tokens."""
         return self.depth or sum(count for block, count in self.blocks if block.name.endswith("attention"))
 
+    @cached_property
+    def attention(self) -> str:
+        """The kinds of attention, the most frequent first."""
+        counts: dict[str, int] = {}
+        for block, count in self.blocks:
+            if block.kind:
+                counts[block.kind] = counts.get(block.kind, 0) + count
+        return " + ".join(sorted(counts, key=lambda kind: -counts[kind]))
+
     def default_precision(self) -> Precision:
         """The precision of the checkpoint as published."""
         if self.quantisation is None:

@@ -122,7 +122,7 @@ def verdict(answer: Comparison, palette: Palette = LIGHT) -> Spec:
          "encoding": {"x": x, "y": y, "color": {"value": palette.gain},
                       "tooltip": _tips(row="ratio", text="value (80 % range)")}},
     ]  # fmt: skip
-    return _chart("Ratio of output tokens per second with its 80 % range", rows, layers, palette, _step(34))
+    return _chart("Ratio of output tokens per second with its 80 % range", rows, layers, palette, 34 * len(rows))
 
 
 def causes(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -> Spec:
@@ -149,7 +149,7 @@ def causes(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -
         {"mark": {"type": "text", "align": "left", "baseline": "middle", "dx": 7, "fontWeight": 600},
          "encoding": {"x": x | {"field": "end"}, "y": y, "text": {"field": "text"}, "color": {"value": palette.ink}}},
     ]  # fmt: skip
-    return _chart("Factors that multiply to the ratio per package", rows, layers, palette, _step(28))
+    return _chart("Factors that multiply to the ratio per package", rows, layers, palette, 28 * len(rows))
 
 
 def cause_rows(ratio: Ratio) -> list[Row]:
@@ -197,7 +197,7 @@ def ratio_map(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT
         {"mark": {"type": "text", "dy": 10, "fontSize": 10.5},
          "encoding": {**cell, "text": {"field": "range"}, "color": {"value": palette.ink}}},
     ]  # fmt: skip
-    return _chart("Ratio per package by phase, batch and context", rows, layers, palette, _step(44))
+    return _chart("Ratio per package by phase, batch and context", rows, layers, palette, 44 * len({row["load"] for row in rows}))
 
 
 def map_row(cell: Cell, pivot: float) -> Row:
@@ -393,19 +393,24 @@ def _stacked(title: str, rows: list[Row], names: Sequence[str], unit: str, palet
     fills = palette.parts()
     scale = {"domain": list(names), "range": [fills[index % len(fills)] for index in range(len(names))]}
     x = {"field": "value", "type": "quantitative", "stack": "zero", "title": unit}
-    y = {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150}}
+    y = {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": None}
     order = {"field": "order", "type": "quantitative"}
+    colour = {"field": "part", "type": "nominal", "scale": scale, "title": None,
+              "legend": {"orient": "bottom", "columns": 3, "symbolType": "square"}}  # fmt: skip
     tips = _tips(bar="deployment", part="part", text="size", bound="bound by")
+    names_of_bars = [{"bar": bar, "text": f"{bar}: {rounded(total)} {unit.partition(' ')[0]}"} for bar, total in totals.items()]
     layers = [
-        {"mark": {"type": "bar", "stroke": palette.surface, "strokeWidth": 1, "height": {"band": 0.7}},
-         "encoding": {"x": x, "y": y, "order": order, "tooltip": tips,
-                      "color": {"field": "part", "type": "nominal", "scale": scale, "title": None,
-                                "legend": {"orient": "bottom", "columns": 3, "symbolType": "square"}}}},
-        {"mark": {"type": "text", "fontSize": 11},
+        {"mark": {"type": "bar", "stroke": palette.surface, "strokeWidth": 1, "height": 24, "yOffset": 9},
+         "encoding": {"x": x, "y": y, "order": order, "tooltip": tips, "color": colour}},
+        {"mark": {"type": "text", "fontSize": 11, "yOffset": 9},
          "encoding": {"x": x | {"bandPosition": 0.5}, "y": y, "order": order, "detail": {"field": "part"},
                       "text": {"field": "label"}, "color": {"value": palette.on_part}}},
+        {"data": {"values": names_of_bars},
+         "mark": {"type": "text", "align": "left", "fontSize": 12, "fontWeight": 600, "yOffset": -13},
+         "encoding": {"x": {"datum": 0, "type": "quantitative"}, "y": y, "text": {"field": "text"},
+                      "color": {"value": palette.ink}}},
     ]  # fmt: skip
-    return _chart(title, rows, layers, palette, _step(40))
+    return _chart(title, rows, layers, palette, 56 * len(totals))
 
 
 def _references(claim: float | None, palette: Palette) -> list[Spec]:
@@ -450,11 +455,7 @@ def _tips(**titles: str) -> list[Row]:
     return [{"field": field, "type": "nominal", "title": title} for field, title in titles.items()]
 
 
-def _step(pixels: int) -> Row:
-    return {"step": pixels}
-
-
-def _chart(description: str, rows: list[Row], layers: list[Spec], palette: Palette, height: int | Row) -> Spec:
+def _chart(description: str, rows: list[Row], layers: list[Spec], palette: Palette, height: int) -> Spec:
     return {
         "$schema": SCHEMA,
         "description": description,

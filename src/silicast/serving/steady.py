@@ -42,13 +42,22 @@ class Steady:
 
 @dataclass(frozen=True, slots=True)
 class Discipline:
-    """How a pool interleaves: chunk budget in tokens, `stalls` = prefill runs alone and decode waits (prefill first),
-    attention ranks in lock-step, pipeline stages."""
+    """How a pool interleaves and what surrounds it.
+
+    chunk_tokens  prompt tokens that one step may carry
+    stalls        prefill runs alone and decode waits (prefill first); else it runs in steps of the others' decode
+    ranks         attention ranks in lock-step
+    stages        pipeline stages
+    front         seconds from the client to the queue: network, tokeniser, per request and per input token
+    lag           decode steps between the end of a prefill and its first token at the client (asynchronous engines)
+    """
 
     chunk_tokens: Size
     stalls: bool
     ranks: Size = 1
     stages: Size = 1
+    front: tuple[Any, Any] = (0.0, 0.0)
+    lag: Any = 0.0
 
 
 def loads(workload: Workload, sequences: Size, chunk: Size, drafts: Size) -> tuple[Load, Load, Size]:
@@ -63,46 +72,74 @@ def loads(workload: Workload, sequences: Size, chunk: Size, drafts: Size) -> tup
     )
     # chunk i of n sees cached + i/n of the fresh tokens: on average half of the other n - 1 chunks
     piece = fresh / chunks
-    prefill = Load(prefill_sequences=1, prefill_tokens=piece, prefill_context=cached + piece * (chunks - 1) / 2)
+    together = np.clip(np.floor(chunk / piece), 1, np.maximum(sequences, 1))
+    prompts = np.where(workload.equal_lengths, together, 1.0)
+    prefill = Load(prefill_sequences=prompts, prefill_tokens=piece, prefill_context=cached + piece * (chunks - 1) / 2)
     return decode, prefill, chunks
 
 
 def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Discipline, draft: Speculation) -> Steady:
     """Mixed pool with a fixed number of requests in flight.
 
-    Per cycle of a request the other B - 1 requests of its rank pay n prefill steps each: f = (B - 1) n / S prefill
-    steps per decode step. r ranks run in lock-step, so a decode step meets g = 1 - (1 - min(f, 1))^r + max(f - 1, 0)
-    steps in which at least one rank prefills; a share f / g of the ranks does (the experts see that share).
+    Per cycle of a request the other B - 1 requests of its rank pay n prefill steps each: f = (B - 1) n / (S q) prefill
+    steps per decode step, where q prompts share a step (1, or as many equal prompts as one budget holds). r ranks run
+    in lock-step, so a decode step meets g = 1 - (1 - min(f, 1))^r + max(f - 1, 0) steps in which at least one rank
+    prefills; a share f / g of the ranks does (the experts see that share).
 
     chunked:        TPOT = (t_d + min(g, 1) (t_m - t_d)) / y
     prefill first:  TPOT = (t_d + g t_p) / y
-    TTFT = n t + wait, wait = min(rho / (2 (1 - rho)), (B - 1) / 2) n t  (M/D/1, at most half of the others),
-    rho = B n t / (TTFT + S y TPOT), t = t_m or t_p. Where prefill alone fills the time the queue takes the rest.
-    A run of `requests` starts with all slots at once: for the first wave TTFT = (B + 1) / 2 n t_p.
+    TTFT = front + t / 2 + n t + wait + lag t_d,  wait = min(rho / (2 (1 - rho)), (B - 1) / 2) n t  (M/D/1, at most half
+    of the others; t / 2: a request waits for the running step), rho = B n t / cycle, t = t_m or t_p.
+    Where prefill alone fills the time the queue takes the rest.
+
+    A run of `requests` starts with all slots at once: for the first wave TTFT = (ceil(B / q) + 1) / 2 n t_p. Equal
+    lengths on a prefill-first engine stay in step: every wave is such a burst, and a request that prefilled early
+    waits for half of the others before it decodes.
     """
     decode, prefill, chunks = loads(workload, sequences, how.chunk_tokens, draft.tokens)
     steps = np.maximum((workload.output_tokens - 1) / draft.yield_per_step, 1e-9)
-    per_step = np.maximum(np.asarray(sequences, dtype=float) - 1, 0) * chunks / steps
-    met = 1 - (1 - np.minimum(per_step, 1)) ** how.ranks + np.maximum(per_step - 1, 0)
-    share = np.maximum(per_step / np.maximum(met, 1e-9), 1 / np.asarray(how.ranks))
-    shared = replace(prefill, prefill_share=np.minimum(share, 1.0))
+    shared, met = _interleaved(prefill, np.asarray(sequences, dtype=float), chunks / steps, how)
     t_d, t_p = step(decode), step(shared)
     t_m = t_p + t_d if how.stalls else step(_joined(decode, shared))
     trail = _trail(t_d)
     B, service = trail(sequences), trail(chunks) * (t_p if how.stalls else t_m)
     stall = (t_m - t_d) / trail(how.stages)
     token = t_d + trail(met if how.stalls else np.minimum(met, 1.0)) * stall
-    decoding = trail(steps) * token
-    wait, busy = _queue(service / trail(how.stages), decoding + service, B)
+    groups = B / trail(prefill.prefill_sequences)
+    wait, busy = _queue(service / trail(how.stages), trail(steps) * token + service, groups)
     # chunks pass one at a time: B requests cannot cycle faster than their chunks
-    floor = 0 * service if how.stalls else B * service / trail(how.stages)
-    ttft = np.maximum(service + wait, floor - decoding)
-    if workload.requests is not None:
-        first = np.minimum(trail(sequences * how.ranks) / trail(workload.requests), 1.0)
-        burst = (B + 1) / 2 * trail(chunks) * step(prefill)
-        ttft = first * np.maximum(burst, ttft) + (1 - first) * ttft
-    cycle = ttft + decoding
+    floor = 0 * service if how.stalls else groups * service / trail(how.stages)
+    ttft = np.maximum(service + wait + token * (B > 1) / 2, floor - trail(steps) * token)
+    waves, t_full = _wave(step, prefill, np.asarray(sequences, dtype=float), chunks, how)
+    first, in_step = _synchrony(workload, sequences * how.ranks, how.stalls)
+    ttft = ttft + trail(first) * np.maximum((trail(waves) + 1) / 2 * t_full - ttft, 0)
+    token = token + trail(in_step) * (t_d + (trail(waves) - 1) / 2 * t_full / trail(steps) - token)
+    front = how.front[0] + how.front[1] * trail(workload.input_tokens)
+    ttft = ttft + front + how.lag * t_d
+    cycle = ttft + trail(steps) * token
     return Steady(ttft, token / trail(draft.yield_per_step), cycle, B * trail(how.ranks) / cycle, B, busy, t_d, t_p)
+
+
+def _interleaved(prefill: Load, sequences: Array, chunks_per_step: Size, how: Discipline) -> tuple[Load, Size]:
+    """(the prefill load as the experts see it, prefill steps that one decode step meets)."""
+    per_step = np.maximum(sequences - 1, 0) * chunks_per_step / prefill.prefill_sequences
+    met = 1 - (1 - np.minimum(per_step, 1)) ** how.ranks + np.maximum(per_step - 1, 0)
+    share = np.maximum(per_step / np.maximum(met, 1e-9), 1 / np.asarray(how.ranks))
+    return replace(prefill, prefill_share=np.minimum(share, 1.0)), met
+
+
+def _wave(step: StepSeconds, prefill: Load, sequences: Array, chunks: Size, how: Discipline) -> tuple[Size, Array]:
+    """(steps in which a wave of `sequences` prompts prefills, seconds of one of them): as many as a budget holds."""
+    full = np.clip(np.floor(how.chunk_tokens / prefill.prefill_tokens), 1, np.maximum(sequences, 1))
+    seconds = step(replace(prefill, prefill_sequences=full))
+    return np.ceil(sequences / full) * chunks, seconds
+
+
+def _synchrony(workload: Workload, slots: Size, stalls: bool) -> tuple[Size, Size]:
+    """(share of requests in a burst of all slots, share that stays in step with the others)."""
+    start = 0.0 if workload.requests is None else np.minimum(slots / np.asarray(workload.requests, dtype=float), 1.0)
+    in_step = np.asarray(workload.equal_lengths, dtype=float) * stalls
+    return np.maximum(start, in_step), in_step
 
 
 def _joined(decode: Load, prefill: Load) -> Load:
@@ -220,11 +257,16 @@ def disaggregated(
     batches = top * np.geomspace(1 / 1024, 1, GRID)[:, None]
     pace = decode_step(batches)
     trail = _trail(pace[0])
-    flow = _Flow(prefill, pools, trail)
+    flow = _Flow(prefill, pools, trail, trail(wanted))
     decoding = trail(steps) * pace
-    rate = np.minimum(trail(batches * pools.decode_ranks) / decoding, flow.capacity)
+    drained = np.maximum.accumulate(trail(batches * pools.decode_ranks) / decoding, axis=0)
+    rate = np.minimum(drained, flow.capacity)
     flying = np.maximum.accumulate(rate * (flow.ttft(rate) + decoding), axis=0)
-    step, batch = (_crossing(flying, values, trail(wanted)) for values in (pace, trail(batches)))
+    # a decode pool that drains more than the prefill pool starts is not filled further
+    step, batch = (
+        np.minimum(_crossing(flying, values, trail(wanted)), _crossing(drained, values, flow.capacity))
+        for values in (pace, trail(batches))
+    )
     decoding = trail(steps) * step
     rate = np.minimum(batch * trail(pools.decode_ranks) / decoding, flow.capacity)
     # by Little's law the rest of the time in flight is spent before the first token
@@ -243,8 +285,9 @@ def disaggregated(
 class _Flow:
     """Seconds to the first token in a prefill pool through which a given rate flows."""
 
-    def __init__(self, prefill: Prefilled, pools: TwoPools, trail: Callable[[Any], Any]) -> None:
+    def __init__(self, prefill: Prefilled, pools: TwoPools, trail: Callable[[Any], Any], population: Any) -> None:
         self.prefill = prefill
+        self.population = population
         self.capacity = prefill.capacity * trail(pools.prefill_replicas)
         self.servers = trail(np.asarray(pools.prefill_replicas, dtype=float) * pools.prefill_ranks)
         self.travel = pools.transfer if pools.in_ttft else 0.0
@@ -255,10 +298,11 @@ class _Flow:
         return np.asarray(self.prefill.alone + busy * (self.prefill.full - self.prefill.alone))
 
     def ttft(self, rate: Array) -> Array:
-        """Seconds from arrival to the first token."""
+        """Seconds from arrival to the first token; at most all requests stand in line."""
         busy = np.minimum(rate / self.capacity, 1 - 1e-6)
         lined_up = busy ** (np.sqrt(2 * (self.servers + 1)) - 1) / (2 * (1 - busy))
-        return np.asarray(self.service(rate) + lined_up / self.capacity + self.travel)
+        waiting = np.minimum(lined_up, self.population) / self.capacity
+        return np.asarray(self.service(rate) + waiting + self.travel)
 
 
 def _crossing(rising: Array, values: Array, wanted: Any) -> Array:

@@ -60,6 +60,12 @@ class SelfAttention(Stateless):
     def value_dim(self) -> int:
         return self.v_head_dim or self.head_dim
 
+    @property
+    def kind(self) -> str:
+        grouped = {self.heads: "MHA", 1: "MQA"}.get(self.kv_heads, "GQA")
+        limited = "sparse" if self.index else "chunked" if self.chunked else "window" if self.window else ""
+        return f"{grouped} {limited}".strip()
+
     def _linears(self) -> tuple[Linear, Linear]:
         q = self.heads * self.head_dim
         values = 0 if self.k_is_v else self.value_dim

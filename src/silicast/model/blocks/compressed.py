@@ -48,6 +48,10 @@ class CompressedAttention(Stateless):
     norms: int = 1
     name: str = "attention"
 
+    @property
+    def kind(self) -> str:
+        return "MQA compressed" if self.stride else "MQA window"
+
     def _down(self) -> Linear:
         """To the query latent, the key, and key and gate of the compressor: whole on every rank."""
         compressor = 2 * self.series * self.head_dim if self.stride else 0

@@ -7,7 +7,7 @@ from silicast.model.blocks.protocol import Stateless
 from silicast.model.blocks.shard import Shard
 from silicast.model.ops import Collective, Op, Part, Pattern, Scope, Size, Vector
 from silicast.scenario import Layout
-from silicast.stack import Cut, Stack
+from silicast.stack import Stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class FeedForward(Stateless):
     def ops(self, shard: Shard) -> list[Op]:
         return [
             *norms("ffn", shard.rows, self.hidden, self.norms),
-            *self.products("ffn", shard, shard.stack.dense_cut),
+            *self.products("ffn", shard, cut_ranks(shard.stack.dense_cut, shard.tp)),
             *self._exchange(shard),
         ]
 
@@ -63,15 +63,14 @@ class FeedForward(Stateless):
         values = shard.rows * self.hidden
         return [Collective(f"ffn_{pattern}", "ffn", pattern, values, shard.tp, 1, count=shard.parallel)]
 
-    def products(self, part: Part, shard: Shard, cut: Cut) -> list[Op]:
-        """Up, activation, down. A network that every rank holds whole takes the tokens that this rank owns."""
-        tp = cut_ranks(cut, shard.tp)
-        rows = shard.rows if cut == "tensor" else shard.rows / shard.tp
+    def products(self, part: Part, shard: Shard, ranks: Size) -> list[Op]:
+        """Up, activation, down, cut over `ranks` ranks: 1 = a rank holds all of it and has a share of the tokens."""
+        inner = shard.rows * self.intermediate / shard.tp
+        rows = shard.rows if ranks is shard.tp else shard.rows * (ranks / shard.tp)
         up, down = self.linears()
-        inner = rows * self.intermediate / tp
         read = 2 * inner if self.gated else inner
         return [
-            up.gemm(part, rows, tp),
+            up.gemm(part, rows, ranks),
             Vector("activation", part, read, inner, ACTIVATION_OPERATIONS * inner),
-            down.gemm(part, rows, tp),
+            down.gemm(part, rows, ranks),
         ]

@@ -59,6 +59,10 @@ class LatentAttention(Stateless):
         """Values of one token in the cache."""
         return self.kv_rank + self.rope_dim
 
+    @property
+    def kind(self) -> str:
+        return "MLA sparse" if self.sparse_keys else "MLA"
+
     def _down(self) -> Linear:
         """The projections that every rank computes whole: to the query rank and to the latent."""
         columns = (self.q_rank or 0) + self.latent

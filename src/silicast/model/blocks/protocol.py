@@ -16,6 +16,11 @@ class Block(Protocol):
         """`attention`, `linear_attention` (these mix tokens), `ffn`, `experts`, or another part of a layer."""
         ...
 
+    @property
+    def kind(self) -> str:
+        """Which kind of attention it is, in the words of the field; empty for what does not mix tokens."""
+        ...
+
     def parameters(self) -> dict[Scope, int]:
         """Exact parameters by scope, biases and norms included."""
         ...
@@ -53,6 +58,10 @@ class Stateless:
     """Answers of a block that keeps nothing between steps, whose size tp need not divide, and that has no experts."""
 
     __slots__ = ()
+
+    @property
+    def kind(self) -> str:
+        return ""
 
     def cache_values(self, layout: Layout, context: Size) -> Size:
         del layout, context

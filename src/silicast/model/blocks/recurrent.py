@@ -70,6 +70,10 @@ class LinearAttention(Stateless):
     norms: int = 1
     name: str = "linear_attention"
 
+    @property
+    def kind(self) -> str:
+        return "linear"
+
     def parameters(self) -> dict[Scope, int]:
         own = sum(linear.parameters for linear in self.projections)
         conv = self.conv_channels * self.conv_width

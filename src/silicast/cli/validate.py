@@ -1,0 +1,76 @@
+"""`silicast validate`: forecasts against measurements, in public."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from silicast.cli.options import AsJson
+from silicast.estimate import DRAWS
+from silicast.evidence.record import shipped
+from silicast.evidence.validate import Filter, Question, validate
+from silicast.report.document import emit
+from silicast.report.screen import screen
+from silicast.report.validation import render, validation_document
+
+#: seconds after which a bar tells how far it is
+PATIENCE = 2.0
+
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option("--evidence", help="A source folder, or a folder of them; instead of what ships.", show_default=False),
+]
+
+
+def command(
+    evidence: Folders = None,
+    also_shipped: Annotated[bool, typer.Option("--shipped", help="With --evidence: add what ships.")] = False,
+    chip: Annotated[list[str] | None, typer.Option(help="Only rows of this chip; repeatable.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only rows of this model; repeatable.")] = None,
+    stack: Annotated[list[str] | None, typer.Option(help="Only rows of this stack; repeatable.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Only this metric; repeatable.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Only rows of this source; repeatable.")] = None,
+    points: Annotated[
+        bool, typer.Option("--points", help="Points only, without ranges: seconds, not minutes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    folders = [*(evidence or []), *([shipped()] if also_shipped or not evidence else [])]
+    only = Filter(*(tuple(names or ()) for names in (chip, model, stack, metric, source)))
+    question = Question(tuple(folders), only, 0 if points else DRAWS)
+    with _Bar() as bar:
+        answer = validate(question, bar.show)
+    if as_json:
+        emit(validation_document(answer))
+    else:
+        render(answer, screen())
+
+
+class _Bar:
+    """A progress bar on stderr, for a terminal, after two seconds."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._visible = sys.stderr.isatty()
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, done: int, of: int) -> None:
+        """`done` of `of` runs are forecast."""
+        if not self._visible or time.monotonic() - self._start < PATIENCE:
+            return
+        if self._progress is None:
+            self._progress = Progress(console=Console(stderr=True), transient=True)
+            self._progress.add_task("forecasting runs", total=of)
+            self._progress.start()
+        self._progress.update(self._progress.task_ids[0], completed=done, total=of)

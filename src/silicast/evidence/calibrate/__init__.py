@@ -1,0 +1,1 @@
+"""Fits the coefficients of the laws to operator measurements, and writes them."""
