@@ -12,7 +12,7 @@ _WHERE = {
     "Comparison": "silicast.planning.compare",
     "Deployment": "silicast.scenario",
     "Estimate": "silicast.estimate",
-    "Fit": "silicast.api",
+    "Fit": "silicast.outcome",
     "Forecast": "silicast.outcome",
     "InputError": "silicast.errors",
     "Layout": "silicast.scenario",

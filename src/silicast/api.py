@@ -16,7 +16,7 @@ from silicast.estimate import DRAWS, Sampler
 from silicast.machine import Machine
 from silicast.memory import Memory
 from silicast.model.config import read_model
-from silicast.outcome import Forecast, memory_table
+from silicast.outcome import Fit, Forecast, memory_table
 from silicast.outcome import forecast as _forecast
 from silicast.planning.choose import drawn, fewest
 from silicast.planning.compare import Comparison
@@ -104,20 +104,6 @@ def forecast_many(pool: PoolModel, layout: Layout, load: Load, context: Any) -> 
     """
     pool.model.check(layout)
     return pool.step(load, layout).seconds, pool.memory(layout, context)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """The memory of one device in GiB, and the layout it is for."""
-
-    model: str
-    chip: str
-    precision: str
-    layout: Layout
-    devices: int
-    packages: int
-    memory: dict[str, float]
-    warnings: tuple[str, ...]
 
 
 def fit(

@@ -162,3 +162,17 @@ def memory_table(pool: PoolModel, layout: Layout, workload: Workload) -> dict[st
     table["cache_per_request_gib"] = float(found.sequence) / GIB
     table["max_requests"] = float(pool.most_sequences(layout, workload)) * float(layout.attention_dp)
     return table
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The memory of one device in GiB, and the layout it is for."""
+
+    model: str
+    chip: str
+    precision: str
+    layout: Layout
+    devices: int
+    packages: int
+    memory: dict[str, float]
+    warnings: tuple[str, ...]

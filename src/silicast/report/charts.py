@@ -14,12 +14,15 @@ from silicast.estimate import Estimate, Part
 from silicast.outcome import Forecast
 from silicast.parts import Explained
 from silicast.planning.compare import Cell, ChipAnswer, Comparison, Ratio
-from silicast.report.numbers import rounded, shown
+from silicast.report.numbers import rounded
 
 Spec = dict[str, Any]
 Row = dict[str, Any]
 Phase = Literal["decode", "prefill"]
 Side = Literal["above", "below", "undecided"]
+
+#: typographic signs, by name as they look like others
+DASH, TIMES = "\u2013", "\u00d7"
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -78,7 +81,7 @@ EDGES = (1 / 1.5, 1 / 1.2, 1.0, 1.2, 1.5)
 #: a segment of a stacked bar is named inside it from this share of the longest bar on
 NAMED = 0.18
 
-#: operators named on the roofline per phase
+#: parts whose longest operator is named on the roofline, per phase
 LABELLED = 2
 
 
@@ -93,13 +96,13 @@ SIGNS: dict[Side, str] = {"above": "▲", "below": "▼", "undecided": "?"}
 
 
 def spread(estimate: Estimate, figures: int = 2) -> str:
-    """`0.62 (0.45 to 0.86)`."""
+    """The value with its 80 % range in brackets."""
     return f"{rounded(estimate.value, figures)} ({interval(estimate, figures)})"
 
 
 def interval(estimate: Estimate, figures: int = 2) -> str:
-    """`0.45 to 0.86`, the 80 % range."""
-    return f"{rounded(estimate.low, figures)} to {rounded(estimate.high, figures)}"
+    """The 80 % range."""
+    return f"{rounded(estimate.low, figures)}{DASH}{rounded(estimate.high, figures)}"
 
 
 def verdict(answer: Comparison, palette: Palette = LIGHT) -> Spec:
@@ -133,7 +136,7 @@ def causes(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -
     x = {"field": "from", "type": "quantitative", "title": f"{ratio.chip} over {ratio.reference}, per package (log)",
          **_log_axis([*ends, *([claim] if claim else [])], room=1.12)}  # fmt: skip
     y = {"field": "cause", "type": "nominal", "sort": None, "title": None}
-    colours = {"gain": palette.gain, "loss": palette.loss, "ratio": palette.total}
+    colours = {"gain": palette.gain, "loss": palette.loss, "none": palette.muted, "ratio": palette.total}
     colour = {"field": "kind", "type": "nominal", "legend": None,
               "scale": {"domain": list(colours), "range": list(colours.values())}}  # fmt: skip
     last = [rows[-1] | {"low": total.low, "high": total.high}]
@@ -160,9 +163,9 @@ def cause_rows(ratio: Ratio) -> list[Row]:
         if not (math.isfinite(factor) and factor > 0):
             continue
         start, reached = reached, reached * factor
-        kind = "gain" if factor >= 1 else "loss"
+        kind = "none" if rounded(factor, 2) == "1.0" else "gain" if factor > 1 else "loss"
         rows.append({"cause": cause, "kind": kind, "from": start, "to": reached, "factor": factor,
-                     "end": max(start, reached), "text": f"× {rounded(factor, 2)}",
+                     "end": max(start, reached), "text": f"{TIMES} {rounded(factor, 2)}",
                      "until": rounded(reached, 2)})  # fmt: skip
     value = ratio.per_package.value
     rows.append({"cause": "ratio per package", "kind": "ratio", "from": 1.0, "to": value, "factor": value,
@@ -174,7 +177,7 @@ def cause_rows(ratio: Ratio) -> list[Row]:
 def ratio_map(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -> Spec:
     """Phase and batch by context: tint by ratio around the claim (or parity), a sign for above, below, undecided."""
     pivot = claim or 1.0
-    rows = [map_row(cell, pivot) for cell in sorted(ratio.cells, key=_map_order)]
+    rows = map_rows(ratio, pivot)
     tints = [palette.low3, palette.low2, palette.low1, palette.high1, palette.high2, palette.high3]
     x = {"field": "context", "type": "ordinal", "sort": None, "title": "context, tokens",
          "axis": {"orient": "top", "labelAngle": 0, "domain": False}}  # fmt: skip
@@ -197,11 +200,18 @@ def ratio_map(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT
         {"mark": {"type": "text", "dy": 10, "fontSize": 10.5},
          "encoding": {**cell, "text": {"field": "range"}, "color": {"value": palette.ink}}},
     ]  # fmt: skip
-    return _chart("Ratio per package by phase, batch and context", rows, layers, palette, 44 * len({row["load"] for row in rows}))
+    return _chart(
+        "Ratio per package by phase, batch and context", rows, layers, palette, 44 * len({row["load"] for row in rows})
+    )
 
 
-def map_row(cell: Cell, pivot: float) -> Row:
-    """One cell as plain data."""
+def map_rows(ratio: Ratio, pivot: float) -> list[Row]:
+    """The cells as plain data: prefill, then decode by batch and context."""
+    order = sorted(ratio.cells, key=lambda cell: (cell.phase == "decode", cell.batch_per_package, cell.context))
+    return [_map_row(cell, pivot) for cell in order]
+
+
+def _map_row(cell: Cell, pivot: float) -> Row:
     found, where = cell.ratio, side(cell.ratio, pivot)
     sentences: dict[Side, str] = {
         "above": "above over the whole range",
@@ -216,7 +226,7 @@ def map_row(cell: Cell, pivot: float) -> Row:
         "side": where, "sentence": sentences[where],
         "bin": bins(pivot)[sum(found.value >= edge * pivot for edge in EDGES)],
         "label": f"{rounded(found.value, 2)} {SIGNS[where]}",
-        "range": f"{rounded(found.low, 2)}–{rounded(found.high, 2)}",
+        "range": interval(found),
         "text": spread(found),
     }  # fmt: skip
 
@@ -225,10 +235,6 @@ def bins(pivot: float) -> list[str]:
     """Names of the tints, from far below `pivot` to far above."""
     edges = [rounded(edge * pivot, 2) for edge in EDGES]
     return [f"under {edges[0]}", *(f"{a} to {b}" for a, b in zip(edges, edges[1:], strict=False)), f"{edges[-1]} up"]
-
-
-def _map_order(cell: Cell) -> tuple[bool, int, int]:
-    return cell.phase == "decode", cell.batch_per_package, cell.context
 
 
 def roofline(told: Forecast, beside: Sequence[Forecast] = (), palette: Palette = LIGHT) -> Spec:
@@ -240,14 +246,15 @@ def roofline(told: Forecast, beside: Sequence[Forecast] = (), palette: Palette =
     everything = [told, *beside]
     dots = operator_rows(told)
     reach = [row for one in everything for row in operator_rows(one)]
-    peaks = [peak for peak, _ in map(roof, everything)]
+    roofs = [roof(one) for one in everything]
     low = min((row["intensity"] for row in reach), default=1.0) / 2
-    high = max([row["intensity"] for row in reach] + [2 * peak / width for peak, width in map(roof, everything)]) * 2
+    high = 2 * max([row["intensity"] for row in reach] + [2 * peak / bandwidth for peak, bandwidth in roofs])
     floor = min((row["tflops"] for row in reach), default=1.0) / 2
+    top = 3 * max(peak for peak, _ in roofs) / 1e12
     x = {"field": "intensity", "type": "quantitative", "title": "FLOP per byte of device memory",
-         **_decades([low, high])}  # fmt: skip
+         **_decades(low, high)}  # fmt: skip
     y = {"field": "tflops", "type": "quantitative", "title": "TFLOP/s per device",
-         **_decades([floor, 2 * max(peaks) / 1e12])}  # fmt: skip
+         **_decades(floor, top)}  # fmt: skip
     hues = {"domain": ["decode", "prefill"], "range": [palette.gain, palette.loss]}
     colour = {"field": "phase", "type": "nominal", "scale": hues, "title": None, "legend": {"orient": "top-left"}}
     shape = {"field": "phase", "type": "nominal", "title": None,
@@ -260,11 +267,18 @@ def roofline(told: Forecast, beside: Sequence[Forecast] = (), palette: Palette =
         *_roof_layers(told, low, x, y, palette),
         {"mark": {"type": "point", "filled": True, "opacity": 0.72, "stroke": palette.surface, "strokeWidth": 0.8},
          "encoding": {"x": x, "y": y, "color": colour, "shape": shape, "size": size, "tooltip": tips}},
-        {"transform": [{"filter": "datum.label != ''"}],
-         "mark": {"type": "text", "align": "right", "baseline": "middle", "dx": -10, "fontSize": 11},
-         "encoding": {"x": x, "y": y, "text": {"field": "label"}, "color": {"value": palette.ink}}},
+        _operator_names("decode", {"align": "left", "dx": 13, "dy": 9}, x, y, palette),
+        _operator_names("prefill", {"align": "center", "dy": 19}, x, y, palette),
     ]  # fmt: skip
     return _chart(f"Roofline of one device of {told.chip}", dots, layers, palette, 340)
+
+
+def _operator_names(phase: Phase, place: Row, x: Row, y: Row, palette: Palette) -> Spec:
+    return {
+        "transform": [{"filter": f"datum.phase == '{phase}' && datum.label != ''"}],
+        "mark": {"type": "text", "baseline": "middle", "fontSize": 11, **place},
+        "encoding": {"x": x, "y": y, "text": {"field": "label"}, "color": {"value": palette.ink}},
+    }
 
 
 def _roof_layers(told: Forecast, low: float, x: Row, y: Row, palette: Palette) -> list[Spec]:
@@ -272,22 +286,24 @@ def _roof_layers(told: Forecast, low: float, x: Row, y: Row, palette: Palette) -
     ridge = peak / bandwidth
     line = [{"intensity": at, "tflops": min(bandwidth * at, peak) / 1e12} for at in (low, ridge, ridge * 1e4)]
     mode = told.mfu_peak.removesuffix(" matrix peak")
-    names = [
-        {"intensity": ridge * 1.25, "tflops": peak / 1e12, "label": f"{mode} peak {shown(peak, 'FLOP/s')}"},
-    ]
-    slope = [{"intensity": low * 1.5, "tflops": bandwidth * low * 1.5 / 1e12, "label": shown(bandwidth, "B/s")}]
-    text = {"type": "text", "fontSize": 11, "fontWeight": 600}
+    flat = [{"intensity": ridge, "tflops": peak / 1e12, "label": f"{mode} {rounded(peak / 1e12)} TFLOP/s"}]
+    middle = (low * ridge) ** 0.5
+    slope = [{"intensity": middle, "tflops": bandwidth * middle / 1e12, "label": f"{rounded(bandwidth / 1e12)} TB/s"}]
+    text = {"type": "text", "fontSize": 11, "fontWeight": 600, "align": "right"}
     named = {"x": x, "y": y, "text": {"field": "label"}, "color": {"value": palette.muted}}
     return [
         {"data": {"values": line}, "mark": {"type": "line", "strokeWidth": 2, "clip": True},
          "encoding": {"x": x, "y": y, "color": {"value": palette.muted}}},
-        {"data": {"values": names}, "mark": {**text, "align": "center", "dy": -9}, "encoding": named},
-        {"data": {"values": slope}, "mark": {**text, "align": "left", "dx": 8, "dy": 8}, "encoding": named},
+        {"data": {"values": flat}, "mark": {**text, "dx": 4, "dy": -9}, "encoding": named},
+        {"data": {"values": slope}, "mark": {**text, "dx": -9, "dy": -3}, "encoding": named},
     ]  # fmt: skip
 
 
 def roof(told: Forecast) -> tuple[float, float]:
-    """Matrix peak in FLOP/s and memory bandwidth in B/s of one device: those that MFU and MBU divide by."""
+    """Matrix peak in FLOP/s and memory bandwidth in B/s of one device: those that MFU and MBU divide by.
+
+    Solved from the two, so within a per cent of the datasheet where the peak has a range.
+    """
     step = told.decode
     peak = step.flops / (told.estimates["decode_mfu"].value * step.seconds)
     return peak, step.moved / (told.estimates["decode_mbu"].value * step.seconds)
@@ -308,17 +324,19 @@ def phases(told: Forecast) -> tuple[tuple[Phase, Explained], tuple[Phase, Explai
 
 
 def _dots(phase: Phase, step: Explained) -> list[Row]:
-    found = [(node.name, leaf) for node in step.tree.parts for leaf in node.parts]
-    matrix = [(part, leaf) for part, leaf in found if _is_product(leaf)]
-    matrix.sort(key=lambda pair: -pair[1].value)
+    found = [(node.name, leaf) for node in step.tree.parts for leaf in node.parts if _is_product(leaf)]
+    found.sort(key=lambda pair: -pair[1].value)
+    longest = {part: leaf.name for part, leaf in reversed(found)}
+    named = sorted(longest, key=[part for part, _ in found].index)[:LABELLED]
     return [
         {"phase": phase, "part": part, "operator": leaf.name, "bound": leaf.bound_by,
          "intensity": leaf.flops / leaf.moved, "tflops": leaf.flops / leaf.value / 1e12,
-         "share": leaf.value / step.seconds, "label": leaf.name if index < LABELLED else "",
+         "share": leaf.value / step.seconds,
+         "label": leaf.name if part in named and leaf.name == longest[part] else "",
          "time": f"{rounded(leaf.value * 1e3)} ms, {leaf.value / step.seconds:.0%}",
          "reached": f"{rounded(leaf.flops / leaf.value / 1e12)} TFLOP/s",
          "per_byte": rounded(leaf.flops / leaf.moved)}
-        for index, (part, leaf) in enumerate(matrix)
+        for part, leaf in found
     ]  # fmt: skip
 
 
@@ -329,7 +347,9 @@ def _is_product(leaf: Part) -> bool:
 def steps(chips: Sequence[ChipAnswer], phase: Phase, palette: Palette = LIGHT) -> Spec:
     """One step of each chip's best deployment as a stacked bar of its parts; what overlap hides lies left of zero."""
     rows = [row for chip in chips for row in step_rows(chip.best, phase)]
-    return _stacked(f"Time of one {phase} step by part", rows, _part_names(rows), f"ms per {phase} step", palette)
+    return _stacked(
+        f"Time of one {phase} step by part", rows, _part_names(rows), (f"ms per {phase} step", palette.parts()), palette
+    )
 
 
 def step_rows(told: Forecast, phase: Phase) -> list[Row]:
@@ -338,7 +358,8 @@ def step_rows(told: Forecast, phase: Phase) -> list[Row]:
     bar = f"{told.chip}, {told.concurrency:,.0f} requests" if phase == "decode" else told.chip
     return [
         {"bar": bar, "part": node.name, "value": node.value * 1e3, "share": node.value / step.seconds,
-         "bound": node.bound_by, "text": f"{rounded(node.value * 1e3)} ms, {node.value / step.seconds:.0%}"}
+         "whole": f"{rounded(step.seconds * 1e3)} ms", "bound": node.bound_by,
+         "text": f"{rounded(node.value * 1e3)} ms, {node.value / step.seconds:.0%}"}
         for node in step.tree.parts
     ]  # fmt: skip
 
@@ -354,7 +375,8 @@ def _part_names(rows: Iterable[Row]) -> list[str]:
 def memory(chips: Sequence[ChipAnswer], palette: Palette = LIGHT) -> Spec:
     """What the memory of one device holds in each deployment, up to its capacity."""
     rows = [row for chip in chips for told in deployments(chip) for row in memory_rows(told)]
-    return _stacked("Memory of one device by use", rows, list(MEMORY), "GiB per device", palette)
+    fills = [getattr(palette, f"part{number}") for number in (1, 2, 3, 8, 6, 9, 5)]
+    return _stacked("Memory of one device by use", rows, list(MEMORY), ("GiB per device", fills), palette)
 
 
 def deployments(chip: ChipAnswer) -> list[Forecast]:
@@ -375,42 +397,50 @@ def memory_rows(told: Forecast) -> list[Row]:
     bar = f"{told.chip}, {told.devices} devices"
     return [
         {"bar": bar, "part": part, "value": size, "share": size / table["capacity_gib"], "bound": "",
+         "whole": f"{rounded(table['capacity_gib'])} GiB",
          "text": f"{rounded(size)} GiB, {size / table['capacity_gib']:.0%}"}
         for part, size in zip(MEMORY, sizes, strict=True)
     ]  # fmt: skip
 
 
-def _stacked(title: str, rows: list[Row], names: Sequence[str], unit: str, palette: Palette) -> Spec:
-    """Horizontal stacked bars; a segment wide enough is named inside."""
-    totals: dict[str, float] = {}
-    for row in rows:
-        totals[row["bar"]] = totals.get(row["bar"], 0.0) + max(row["value"], 0.0)
-    longest = max(totals.values(), default=1.0)
+def _stacked(
+    title: str, rows: list[Row], names: Sequence[str], look: tuple[str, Sequence[str]], palette: Palette
+) -> Spec:
+    """Horizontal stacked bars, titled above; a segment wide enough is named inside. `look` is the axis and the fills."""
+    unit, fills = look
+    longest = max(_lengths(rows).values(), default=1.0)
     rows = [
         row | {"order": names.index(row["part"]), "label": row["part"] if row["value"] > NAMED * longest else ""}
         for row in rows
     ]
-    fills = palette.parts()
     scale = {"domain": list(names), "range": [fills[index % len(fills)] for index in range(len(names))]}
-    x = {"field": "value", "type": "quantitative", "stack": "zero", "title": unit}
+    x = {"field": "value", "type": "quantitative", "stack": "zero", "title": unit, "axis": {"grid": False}}
     y = {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": None}
     order = {"field": "order", "type": "quantitative"}
     colour = {"field": "part", "type": "nominal", "scale": scale, "title": None,
               "legend": {"orient": "bottom", "columns": 3, "symbolType": "square"}}  # fmt: skip
     tips = _tips(bar="deployment", part="part", text="size", bound="bound by")
-    names_of_bars = [{"bar": bar, "text": f"{bar}: {rounded(total)} {unit.partition(' ')[0]}"} for bar, total in totals.items()]
+    wholes = {row["bar"]: row["whole"] for row in rows}
+    titles = [{"bar": bar, "text": f"{bar}: {whole}"} for bar, whole in wholes.items()]
     layers = [
         {"mark": {"type": "bar", "stroke": palette.surface, "strokeWidth": 1, "height": 24, "yOffset": 9},
          "encoding": {"x": x, "y": y, "order": order, "tooltip": tips, "color": colour}},
         {"mark": {"type": "text", "fontSize": 11, "yOffset": 9},
          "encoding": {"x": x | {"bandPosition": 0.5}, "y": y, "order": order, "detail": {"field": "part"},
                       "text": {"field": "label"}, "color": {"value": palette.on_part}}},
-        {"data": {"values": names_of_bars},
+        {"data": {"values": titles},
          "mark": {"type": "text", "align": "left", "fontSize": 12, "fontWeight": 600, "yOffset": -13},
          "encoding": {"x": {"datum": 0, "type": "quantitative"}, "y": y, "text": {"field": "text"},
                       "color": {"value": palette.ink}}},
     ]  # fmt: skip
-    return _chart(title, rows, layers, palette, 56 * len(totals))
+    return _chart(title, rows, layers, palette, 56 * len(titles))
+
+
+def _lengths(rows: Iterable[Row]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for row in rows:
+        found[row["bar"]] = found.get(row["bar"], 0.0) + max(row["value"], 0.0)
+    return found
 
 
 def _references(claim: float | None, palette: Palette) -> list[Spec]:
@@ -433,21 +463,20 @@ def _log_axis(values: Iterable[float], room: float = 1.06) -> Row:
     known = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
     low, high = min(known) / room, max(known) * room
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps_per_decade = (1, 1.5, 2, 3, 5, 7) if high / low < 20 else (1, 3)
+    steps_per_decade = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if high / low < 8 else (1, 2, 5)
     ticks = [round(step * 10.0**power, 6) for power in exponents for step in steps_per_decade]
     return {
         "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {"values": [tick for tick in ticks if low <= tick <= high], "format": "~g"},
+        "axis": {"values": [tick for tick in ticks if low <= tick <= high], "format": "~g", "labelOverlap": True},
     }
 
 
-def _decades(values: Sequence[float]) -> Row:
-    """Log scale with a tick per decade."""
-    low, high = min(values), max(values)
+def _decades(low: float, high: float) -> Row:
+    """Log scale with a tick and a line per decade."""
     ticks = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     return {
         "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {"values": ticks, "format": ",~g"},
+        "axis": {"values": ticks, "format": ",~g", "grid": True},
     }
 
 

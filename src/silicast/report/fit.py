@@ -4,7 +4,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from silicast.api import Fit
+from silicast.outcome import Fit
 from silicast.report.numbers import rounded
 from silicast.scenario import Workload
 

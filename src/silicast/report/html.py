@@ -8,8 +8,8 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from typing import Any
 from silicast import __version__
 from silicast.errors import InputError
 from silicast.estimate import DRAWS, Estimate, Part, Tier
-from silicast.outcome import Forecast
 from silicast.hardware import Source
+from silicast.outcome import Forecast
 from silicast.parts import Explained
-from silicast.planning.compare import Cell, ChipAnswer, Comparison, Ratio
+from silicast.planning.compare import ChipAnswer, Comparison, Ratio
 from silicast.planning.compare import Row as Deployment
 from silicast.report import charts
-from silicast.report.numbers import rounded, shown
+from silicast.report.numbers import rounded
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -99,7 +99,7 @@ def render(answer: Comparison, command: str | None = None) -> str:
         _section("roofline", "Roofline", _rooflines(answer.chips, figures)),
         _section("parts", "Parts of a step", _parts(answer.chips, figures)),
         _section("memory", "Memory of one device", _memory(answer.chips, figures)),
-        _section("limits", "Warnings and gaps", _limits(answer.chips)),
+        _section("gaps", "Warnings and gaps", _limits(answer.chips)),
         _section("sources", "Sources", _sources(answer.chips)),
         _section("reproduce", "Reproduce", _reproduce(answer, command)),
     ]  # fmt: skip
@@ -150,7 +150,7 @@ def _section(name: str, title: str, body: str) -> str:
 
 def _page(answer: Comparison, sections: Sequence[str], figures: Figures) -> str:
     title = f"{answer.model} on {_listed([chip.chip for chip in answer.chips])}"
-    names = ["verdict", "deployments", *(["why-0"] if answer.ratios else []), "roofline", "parts", "memory", "limits",
+    names = ["verdict", "deployments", *(["why-0"] if answer.ratios else []), "roofline", "parts", "memory", "gaps",
              "sources", "reproduce"]  # fmt: skip
     links = "".join(f'<a href="#{name}">{name.partition("-")[0].capitalize()}</a>' for name in names)
     return (
@@ -181,9 +181,7 @@ def _colours() -> str:
     light = _variables(charts.LIGHT, "#f5f6f8")
     paper = _variables(charts.LIGHT, "#ffffff")
     dark = _variables(charts.DARK, "#10151c")
-    return (
-        f":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}\n@media print{{:root{{{paper}}}}}"
-    )
+    return f":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}\n@media print{{:root{{{paper}}}}}"
 
 
 def _variables(palette: charts.Palette, page: str) -> str:
@@ -275,8 +273,12 @@ def _deployments(chips: Sequence[ChipAnswer]) -> str:
     head = ["", *(f"<b>{escape(row.forecast.chip)}</b><small>{label}</small>" for label, row in columns)]
     told = [row.forecast for _, row in columns]
     rows = [_facts(columns), *(_group(name, told) for name in METRICS), _fit(told), _bounds(told)]
-    body = "".join(f'<tr class="group"><th colspan="{len(head)}">{name}</th></tr>{lines}' for name, lines in rows if lines)
-    shared = '<p class="quiet">Large: median of the draws; small: 80 % range. A package is what is bought and what the TDP '
+    body = "".join(
+        f'<tr class="group"><th colspan="{len(head)}">{name}</th></tr>{lines}' for name, lines in rows if lines
+    )
+    shared = (
+        '<p class="quiet">Large: median of the draws; small: 80 % range. A package is what is bought and what the TDP '
+    )
     return (
         f'{shared}belongs to; a device is one rank that a program sees.</p><div class="scroll"><table><thead><tr>'
         f"{''.join(f'<th>{cell}</th>' for cell in head)}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -310,7 +312,7 @@ def _facts(columns: Sequence[tuple[str, Deployment]]) -> Group:
 
 def _layout(told: Forecast) -> str:
     sizes = told.layout
-    first = f"tp {sizes.tp} × pp {sizes.pp}"
+    first = f"tp {sizes.tp} {charts.TIMES} pp {sizes.pp}"
     return f"{first}<small>attention-dp {sizes.attention_dp}, ep {sizes.ep}, cp {sizes.cp}</small>"
 
 
@@ -325,13 +327,15 @@ def _group(name: str, told: Sequence[Forecast]) -> Group:
 
 
 def _estimate(found: Estimate | None) -> str:
-    return "–" if found is None else f"{rounded(found.value, 2)}<small>{charts.interval(found)}</small>"
+    return charts.DASH if found is None else f"{rounded(found.value, 2)}<small>{charts.interval(found)}</small>"
 
 
 def _fit(told: Sequence[Forecast]) -> Group:
     names = {"weights_gib": "weights, GiB", "free_gib": "KV room, GiB", "usable_gib": "usable, GiB"}
     lines = {label: [rounded(one.memory[key]) for one in told] for key, label in names.items()}
-    return "Memory of one device", _lines(lines | {"requests that fit": [f"{one.memory['max_requests']:,.0f}" for one in told]})
+    return "Memory of one device", _lines(
+        lines | {"requests that fit": [f"{one.memory['max_requests']:,.0f}" for one in told]}
+    )
 
 
 def _bounds(told: Sequence[Forecast]) -> Group:
@@ -361,12 +365,17 @@ def _why(ratio: Ratio, claim: float | None, figures: Figures) -> str:
         ["cause", "factor", "ratio so far"],
         [[row["cause"], row["text"], row["until"]] for row in charts.cause_rows(ratio)],
     )
-    causes = figures.add(charts.causes(ratio, claim, charts.PAGE), f"Where {rounded(ratio.per_package.value, 2)} comes from", factors)
+    causes = figures.add(
+        charts.causes(ratio, claim, charts.PAGE), f"Where {rounded(ratio.per_package.value, 2)} comes from", factors
+    )
     contexts = sorted({cell.context for cell in ratio.cells})
     cells = figures.add(
         charts.ratio_map(ratio, claim, charts.PAGE),
         "Ratio per package by phase, sequences per package and context",
-        _table(["phase, sequences per package", *(f"{context:,} tokens" for context in contexts)], _map_rows(ratio, claim or 1.0)),
+        _table(
+            ["phase, sequences per package", *(f"{context:,} tokens" for context in contexts)],
+            _map_lines(ratio, claim or 1.0),
+        ),
     )
     return (
         "<p>Factors multiply to the ratio: each is the mean effect of exchanging one cause between the two chips, over "
@@ -385,16 +394,11 @@ def _counted(ratio: Ratio, claim: float | None) -> str:
     )
 
 
-def _map_rows(ratio: Ratio, pivot: float) -> list[list[str]]:
+def _map_lines(ratio: Ratio, pivot: float) -> list[list[str]]:
     found: dict[str, list[str]] = {}
-    for cell in sorted(ratio.cells, key=_map_order):
-        row = charts.map_row(cell, pivot)
+    for row in charts.map_rows(ratio, pivot):
         found.setdefault(row["load"], []).append(f"{row['text']} {charts.SIGNS[row['side']]}")
     return [[load, *cells] for load, cells in found.items()]
-
-
-def _map_order(cell: Cell) -> tuple[bool, int, int]:
-    return cell.phase == "decode", cell.batch_per_package, cell.context
 
 
 # Roofline, parts, memory
@@ -402,9 +406,7 @@ def _map_order(cell: Cell) -> tuple[bool, int, int]:
 
 def _rooflines(chips: Sequence[ChipAnswer], figures: Figures) -> str:
     told = [chip.best for chip in chips]
-    drawn = [
-        figures.add(charts.roofline(one, told, charts.PAGE), _roof_caption(one), _operators(one)) for one in told
-    ]
+    drawn = [figures.add(charts.roofline(one, told, charts.PAGE), _roof_caption(one), _operators(one)) for one in told]
     return (
         "<p>Each dot is an operator of the best deployment, its area the share of the step. The roof is the peak that MFU "
         "divides by and the memory bandwidth; an operator in a wider format has a lower ceiling. Dots lie below the roof by "
@@ -414,8 +416,7 @@ def _rooflines(chips: Sequence[ChipAnswer], figures: Figures) -> str:
 
 
 def _roof_caption(told: Forecast) -> str:
-    peak, bandwidth = charts.roof(told)
-    return f"{told.chip}: {shown(peak, 'FLOP/s')} ({told.mfu_peak}), {shown(bandwidth, 'B/s')}"
+    return f"{told.chip}, {told.concurrency:,.0f} requests on {told.devices} devices"
 
 
 def _operators(told: Forecast) -> str:
@@ -428,10 +429,16 @@ def _operators(told: Forecast) -> str:
 
 def _parts(chips: Sequence[ChipAnswer], figures: Figures) -> str:
     body = "<p>One step of the best deployment of each chip; decode steps carry the requests named at the bar, prefill "
-    body += "steps one full chunk of the stack per rank.</p>"
+    body += (
+        "steps one full chunk of the stack per rank. Times are medians of the draws; medians of parts do not add up to "
+    )
+    body += "the median of the step exactly.</p>"
     for phase, caption in (("decode", "Decode step"), ("prefill", "Prefill step")):
         rows = [row for chip in chips for row in charts.step_rows(chip.best, phase)]  # type: ignore[arg-type]
-        table = _table(["deployment", "part", "time, share", "bound by"], [[row["bar"], row["part"], row["text"], row["bound"]] for row in rows])
+        table = _table(
+            ["deployment", "part", "time, share", "bound by"],
+            [[row["bar"], row["part"], row["text"], row["bound"]] for row in rows],
+        )
         body += figures.add(charts.steps(chips, phase, charts.PAGE), caption, table)  # type: ignore[arg-type]
     trees = "".join(_tree(chip.best, phase, step) for chip in chips for phase, step in charts.phases(chip.best))
     return f"{body}<h3>Every operator</h3>{trees}"
@@ -440,7 +447,9 @@ def _parts(chips: Sequence[ChipAnswer], figures: Figures) -> str:
 def _tree(told: Forecast, phase: str, step: Explained) -> str:
     summary = f"{told.chip}, {phase}: {rounded(step.seconds * 1e3)} ms, bound by {step.bound_by}"
     lines = "".join(_node(part, step.seconds, "part") for part in step.tree.parts)
-    head = "".join(f"<th>{name}</th>" for name in ("operator", "ms", "share", "bound by", "law, tier", "calls", "GFLOP", "MB"))
+    head = "".join(
+        f"<th>{name}</th>" for name in ("operator", "ms", "share", "bound by", "law, tier", "calls", "GFLOP", "MB")
+    )
     return (
         f'<details><summary>{escape(summary)}</summary><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>'
         f"{lines}</tbody></table></div></details>"
@@ -451,13 +460,17 @@ def _node(part: Part, whole: float, kind: str) -> str:
     law = f"{part.law}, {part.tier}" if part.law else part.tier
     work = [f"{part.calls:,.0f}", rounded(part.flops / 1e9), rounded(part.moved / 1e6)] if part.law else ["", "", ""]
     cells = [rounded(part.value * 1e3), f"{part.value / whole:.1%}", part.bound_by, law, *work]
-    line = f'<tr class="{kind}"><th>{escape(part.name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+    line = (
+        f'<tr class="{kind}"><th>{escape(part.name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+    )
     return line + "".join(_node(leaf, whole, "leaf") for leaf in part.parts)
 
 
 def _memory(chips: Sequence[ChipAnswer], figures: Figures) -> str:
     rows = [row for chip in chips for told in charts.deployments(chip) for row in charts.memory_rows(told)]
-    table = _table(["deployment", "use", "size, share of capacity"], [[row["bar"], row["part"], row["text"]] for row in rows])
+    table = _table(
+        ["deployment", "use", "size, share of capacity"], [[row["bar"], row["part"], row["text"]] for row in rows]
+    )
     text = (
         "<p>KV cache: the requests in flight at their full length. Kept free: what the stack leaves unused of the "
         "capacity.</p>"

@@ -270,7 +270,8 @@ def disaggregated(
     decoding = trail(steps) * step
     rate = np.minimum(batch * trail(pools.decode_ranks) / decoding, flow.capacity)
     # by Little's law the rest of the time in flight is spent before the first token
-    ttft = np.maximum(flow.ttft(rate), trail(wanted) / rate - decoding)
+    service = flow.service(rate)
+    ttft = np.maximum(service + flow.travel, trail(wanted) / rate - decoding)
     if workload.requests is not None:
         first = np.minimum(trail(wanted) / trail(workload.requests), 1.0)
         burst = prefill.alone + trail(wanted) / (2 * flow.capacity) + flow.travel
@@ -278,7 +279,6 @@ def disaggregated(
     later = 0.0 if pools.in_ttft else pools.transfer
     token = step / trail(draft.yield_per_step) + later / trail(np.maximum(np.asarray(workload.output_tokens) - 1, 1))
     cycle = ttft + later + decoding
-    service = flow.service(rate)
     return Steady(ttft, token, cycle, trail(wanted) / cycle, batch, rate / flow.capacity, step, service)
 
 

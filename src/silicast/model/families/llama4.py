@@ -41,7 +41,7 @@ def attention(fields: Fields, chunked: bool) -> SelfAttention:
         kv_heads=kv_heads,
         head_dim=head_dim,
         window=chunk if chunked else None,
-        chunked=chunked,
+        chunked=chunked and chunk is not None,
         qkv_bias=bias,
         o_bias=bias,
         norm_parameters=hidden,

@@ -4,7 +4,7 @@ from typing import Any
 
 from silicast.errors import ConfigError
 from silicast.model.architecture import Counted, Model
-from silicast.model.blocks import FeedForward, JoinInputs
+from silicast.model.blocks import FeedForward, JoinInputs, MixtureOfExperts
 from silicast.model.config import Fields
 from silicast.model.families.quantisation import UNKNOWN, quantisation
 
@@ -14,6 +14,7 @@ MAX_LAYERS = 4096
 def decoder(identity: str, fields: Fields, blocks: Counted, **more: Any) -> Model:
     """The Model around `blocks`; `more` are fields of Model that the family sets itself."""
     hidden = fields.size("hidden_size")
+    _check_experts(fields, blocks)
     formats = quantisation(fields)
     if formats is None and fields.has("quantization_config"):
         more["omissions"] = (*more.get("omissions", ()), UNKNOWN)
@@ -31,6 +32,12 @@ def decoder(identity: str, fields: Fields, blocks: Counted, **more: Any) -> Mode
         context=more.pop("context", None) or fields.size("max_position_embeddings"),
         **(settings | more),
     )
+
+
+def _check_experts(fields: Fields, blocks: Counted) -> None:
+    for block, _ in blocks:
+        if isinstance(block, MixtureOfExperts) and block.topk > block.choices:
+            raise ConfigError(f"{fields.where}: a token cannot choose {block.topk} of {block.choices} experts.")
 
 
 def layer_count(fields: Fields, *keys: str) -> int:
