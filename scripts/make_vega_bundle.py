@@ -21,10 +21,11 @@ BUNDLE, LICENCES = ASSETS / "vega.js", ASSETS / "vega-licences.txt"
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 #: what npm installs for the command lines of these packages and for TypeScript: not in the bundle
-LEFT_OUT = (
-    "ansi-regex ansi-styles cliui commander emoji-regex escalade get-caller-file get-east-asian-width iconv-lite rw "
-    "safer-buffer string-width strip-ansi vega-typings wrap-ansi y18n yargs yargs-parser lodash.debounce"
-).split()
+LEFT_OUT = {
+    "ansi-regex", "ansi-styles", "cliui", "commander", "emoji-regex", "escalade", "get-caller-file",
+    "get-east-asian-width", "iconv-lite", "lodash.debounce", "rw", "safer-buffer", "string-width", "strip-ansi",
+    "vega-typings", "wrap-ansi", "y18n", "yargs", "yargs-parser",
+}  # fmt: skip
 
 
 def main() -> None:

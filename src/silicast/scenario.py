@@ -17,6 +17,12 @@ Size = int | float | Array
 
 Role = Literal["mixed", "prefill", "decode"]
 
+#: beyond these a size is a slip of the pen: ten times the longest context published, more devices than any fleet,
+#: more requests than a fleet serves
+MOST_TOKENS = 10**8
+MOST_DEVICES = 10**6
+MOST_REQUESTS = 10**9
+
 
 @dataclass(frozen=True, slots=True)
 class Precision:
@@ -56,9 +62,11 @@ class Layout:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            value = np.asarray(getattr(self, item.name))
-            if np.any(value < 1) or np.any(value != np.floor(value)):
-                raise LayoutError(f"{item.name} must be a whole number of at least 1, got {_first_bad(value)}.")
+            value = getattr(self, item.name)
+            if not _within(value, 1, MOST_DEVICES) or np.any(np.asarray(value) != np.floor(value)):
+                raise LayoutError(
+                    f"{item.name} must be a whole number from 1 to {MOST_DEVICES:,}, got {_first_bad(value)}."
+                )
         if np.any(np.asarray(self.stage_devices) % np.asarray(self.ep)):
             raise LayoutError(
                 f"ep must divide tp x attention_dp x cp = {_show(self.stage_devices)}, got ep = {_show(self.ep)}."
@@ -172,15 +180,14 @@ class Workload:
 
     def __post_init__(self) -> None:
         for name in ("input_tokens", "output_tokens"):
-            if np.any(np.asarray(getattr(self, name)) < 1):
-                raise InputError(f"{name} must be at least 1, got {_show(getattr(self, name))}.")
-        hit = np.asarray(self.prefix_hit)
-        if np.any((hit < 0) | (hit > 1)):
+            if not _within(getattr(self, name), 1, MOST_TOKENS):
+                raise InputError(f"{name} must be from 1 to {MOST_TOKENS:,}, got {_show(getattr(self, name))}.")
+        if not _within(self.prefix_hit, 0, 1):
             raise InputError(f"prefix_hit is a share between 0 and 1, got {_show(self.prefix_hit)}.")
         for name in ("concurrency", "rate", "requests"):
             value = getattr(self, name)
-            if value is not None and np.any(np.asarray(value) <= 0):
-                raise InputError(f"{name} must be positive, got {_show(value)}.")
+            if value is not None and not _within(value, np.finfo(float).tiny, MOST_REQUESTS):
+                raise InputError(f"{name} must be positive and at most {MOST_REQUESTS:,}, got {_show(value)}.")
         if self.concurrency is not None and self.rate is not None:
             raise InputError("Give concurrency (a closed loop) or rate (requests/s), not both.")
 
@@ -225,12 +232,25 @@ def _pick(noun: Any, index: Any) -> Any:
     return type(noun)(**picked)
 
 
+def _within(value: Size, low: float, high: float) -> bool:
+    """Whether every value lies in the range; what is not a number does not."""
+    array = np.asarray(value)
+    return bool(np.all((array >= low) & (array <= high)))
+
+
 def _show(value: Size) -> str:
     flat = np.unique(np.asarray(value))
-    return f"{flat[0]:g}" if flat.size == 1 else f"{flat[0]:g}..{flat[-1]:g}"
+    return _digits(flat[0]) if flat.size == 1 else f"{_digits(flat[0])}..{_digits(flat[-1])}"
 
 
-def _first_bad(value: Array) -> str:
-    flat = np.atleast_1d(value)
-    bad = flat[(flat < 1) | (flat != np.floor(flat))]
-    return f"{bad[0]:g}"
+def _first_bad(value: Size) -> str:
+    flat = np.atleast_1d(np.asarray(value))
+    return next(_digits(one) for one in flat if not (1 <= one <= MOST_DEVICES and one == int(one)))
+
+
+def _digits(number: Any) -> str:
+    """A number as people write it; one too long for a float by its length."""
+    try:
+        return f"{number:g}"
+    except OverflowError:
+        return f"a number of {len(str(number))} digits"

@@ -85,6 +85,68 @@ def test_fp8_is_the_recipe_of_the_checkpoint() -> None:
     assert pools.pool(plain.parts[0].key).precision.weights == "fp8"
 
 
+def test_cache_of_a_checkpoint_made_anew_in_fp4_is_fp8() -> None:
+    pools = Pools()
+
+    def cache(**cells: Any) -> str:
+        return pools.pool(
+            plan(Scenario(**SMALL)._replace(chip="b200-sxm", **cells), pools).parts[0].key
+        ).precision.kv_cache
+
+    assert cache(weights="fp4", activations="fp4") == "fp8"
+    assert cache(weights="fp4", activations="fp4", kv_cache="bf16") == "bf16"
+    assert cache(weights="fp8", activations="fp8", stack="trtllm") == "fp8"
+    assert cache(weights="fp8", activations="fp8", stack="vllm") == "bf16"
+
+
+def test_an_absurd_row_does_not_spoil_its_neighbours() -> None:
+    rows = [row(), row(concurrency=1e12, requests=10**12), row(input_tokens=1e14), row(concurrency=32)]
+    found = forecast(rows)[0]
+    assert [outcome.value is None for outcome in found] == [False, True, True, False]
+    assert found[0] == told()
+
+
+def kernel(metric: str, **cells: Any) -> float:
+    empty = dict.fromkeys(("tp", "input_tokens", "output_tokens", "concurrency"))
+    value = told(metric, kind="kernel", model="none", stack="deepgemm", **{**empty, **cells}).value
+    assert value is not None
+    return value
+
+
+def test_kernels_lie_below_the_roof_and_agree_among_metrics() -> None:
+    shape = {"op": "gemm", "m": 8192, "n": 8192, "k": 8192}
+    seconds = kernel("latency_us", **shape) * 1e-6
+    assert kernel("tflops", **shape) == pytest.approx(2 * 8192**3 / seconds / 1e12)
+    assert 400 < kernel("tflops", **shape) < 989
+    thin = {**shape, "m": 1}
+    assert 1500 < kernel("gb_per_s", **thin) < 3350
+
+
+def test_causal_attention_counts_half_of_the_pairs() -> None:
+    shape = {"batch_per_device": 4, "input_tokens": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128}
+    full, half = (kernel("latency_us", op=op, **shape) for op in ("attention_fwd", "attention_fwd_causal"))
+    assert half == pytest.approx(full / 2, rel=0.15)
+
+
+def test_grouped_products_read_every_group() -> None:
+    shape: dict[str, Any] = {
+        "op": "grouped_gemm",
+        "m": 32,
+        "n": 4096,
+        "k": 7168,
+        "weights": "fp8",
+        "activations": "fp8",
+    }
+    few, many = (kernel("latency_us", experts=experts, **shape) for experts in (4, 32))
+    assert many > 5 * few
+
+
+def test_exchanges_slow_down_across_nodes() -> None:
+    shape: dict[str, Any] = {"op": "moe_dispatch", "m": 128, "k": 7168, "topk": 8, "activations": "fp8"}
+    near, far = (kernel("latency_us", group=group, devices=group, **shape) for group in (8, 64))
+    assert far > near
+
+
 def test_system_of_another_chip_is_its_own() -> None:
     two: dict[str, Any] = {
         "prefill_chip": "h100-sxm", "prefill_devices": 1, "decode_chip": "ascend-910c", "decode_devices": 2,

@@ -34,9 +34,7 @@ def command(
     stack: Annotated[list[str] | None, typer.Option(help="Only rows of this stack; repeatable.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only this metric; repeatable.")] = None,
     source: Annotated[list[str] | None, typer.Option(help="Only rows of this source; repeatable.")] = None,
-    points: Annotated[
-        bool, typer.Option("--points", help="Points only, without ranges: seconds, not minutes.")
-    ] = False,
+    points: Annotated[bool, typer.Option("--points", help="Points only, without ranges: faster.")] = False,
     as_json: AsJson = False,
 ) -> None:
     folders = [*(evidence or []), *([shipped()] if also_shipped or not evidence else [])]

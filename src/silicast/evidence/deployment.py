@@ -16,7 +16,7 @@ from silicast.machine import Machine
 from silicast.model.architecture import Model
 from silicast.model.config import read_model
 from silicast.pool import PoolModel
-from silicast.scenario import Layout, Precision, Role
+from silicast.scenario import Layout, Precision, Role, Workload
 from silicast.stack import Stack
 
 #: the stack of a row whose own one the catalog lacks
@@ -27,6 +27,8 @@ ONE_LOWER = "one tier lower"
 #: The published acceptances of one to four drafts (CloudMatrix384: 0.7 of one; SGLang on Ascend: 0.53 to 0.73 of
 #: three) are met by 0.7 to 0.85.
 ACCEPTED = 0.75
+#: stacks that read tensor-scaled FP8 weights from checkpoints of NVIDIA's Model Optimizer only; NVFP4 has no others
+OPTIMISED_FP8 = ("trtllm",)
 #: stacks whose prefill hands each sequence round all devices of a replica (by tokens, by heads, by tokens), which tp
 #: and cp do not express: a device does the work of its own sequences (CloudMatrix384, arXiv:2506.12708, section 4.3)
 SPREADS_PREFILL = ("cloudmatrix-infer",)
@@ -97,7 +99,7 @@ class Plan:
         row = self.scenario
         low, high = row.length_low or row.length_high or 1.0, row.length_high or 1.0
         share = (low + high) / 2
-        return (row.input_tokens or 1) * share, max((row.output_tokens or 1) * share, 1.0)
+        return max((row.input_tokens or 1) * share, 1.0), max((row.output_tokens or 1) * share, 1.0)
 
     @property
     def acceptance(self) -> float:
@@ -178,7 +180,18 @@ def _precision(key: PoolKey, model: Model, machine: Machine) -> Precision:
         return native
     weights = _recipe(key.weights, model)
     activations = _recipe(key.activations, model) if key.activations else _activations(weights, model, native)
-    return Precision(weights, activations, native.kv_cache)
+    return Precision(weights, activations, _cache(key, weights, model, machine.stack) or native.kv_cache)
+
+
+def _cache(key: PoolKey, weights: str, model: Model, stack: Stack) -> str | None:
+    """Format of the cache that comes with a checkpoint made anew by NVIDIA's Model Optimizer, None for any other.
+
+    Such checkpoints carry an FP8 scheme for the cache, as those of the catalog do, and engines obey it.
+    """
+    if key.kv_cache or stack.kv_cache or weights == model.default_precision().weights:
+        return None
+    optimised = weights == "fp4" or (weights == "fp8" and stack.id in OPTIMISED_FP8)
+    return "fp8" if optimised else None
 
 
 def _recipe(dtype: str, model: Model) -> str:
@@ -200,7 +213,18 @@ def plan(scenario: Scenario, pools: Pools) -> Plan:
     mode, parts = _mode(scenario), _parts(scenario, pools)
     for part in parts:
         _check(part, pools.pool(part.key))
-    return Plan(scenario, mode, parts, _notes(scenario, parts, pools))
+    found = Plan(scenario, mode, parts, _notes(scenario, parts, pools))
+    _check_load(found)
+    return found
+
+
+def _check_load(found: Plan) -> None:
+    """One absurd row must not spoil the array it would be evaluated in."""
+    row = found.scenario
+    try:
+        Workload(*found.lengths, row.prefix_hit or 0.0, row.concurrency, row.rate, row.requests)
+    except SilicastError as error:
+        raise NoForecastError(str(error)) from None
 
 
 def _mode(scenario: Scenario) -> Mode:

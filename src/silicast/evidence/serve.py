@@ -25,6 +25,8 @@ from silicast.serving.steady import (
 
 Array = NDArray[Any]
 
+#: requests of a run whose number is not stated: the start burst is nothing
+LONG_RUN = 1e9
 #: metrics of a serve row that a prefill step explains; a decode step explains the others
 FIRST = ("ttft_ms",)
 
@@ -70,7 +72,7 @@ def speculation(plans: Sequence[Plan]) -> Speculation:
 def closed(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
     """A mixed pool with a fixed number of requests in flight, or saturated: as many as memory and stack allow."""
     pool = replace(pool, speculation=speculation(plans))
-    cut, requests = layouts(plans), column(plans, "requests", np.inf)
+    cut, requests = layouts(plans), column(plans, "requests", LONG_RUN)
     work = workloads(plans, requests=requests)
     wanted = column(plans, "concurrency", np.inf)
     most = resident(pool, cut, work)
@@ -174,7 +176,7 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
     draft = speculation(plans)
     prefill, decode = (replace(pool, speculation=draft) for pool in pools)
     first, later = layouts(plans, 0), layouts(plans, 1)
-    requests = column(plans, "requests", np.inf)
+    requests = column(plans, "requests", LONG_RUN)
     work = workloads(plans, concurrency=column(plans, "concurrency"), requests=requests)
     most = resident(decode, later, work)
     stack = prefill.machine.stack
@@ -187,6 +189,8 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
         np.maximum(most, 1),
         transfer(prefill, decode, first, work),
         stack.transfer_in_ttft,
+        _front(prefill, work),
+        decode.machine.coefficient("host", "lag_steps"),
     )
     steady = disaggregated(ready, _decode_pace(decode, later, work), work, sizes, draft)
     answer = Answer(_metrics(steady, work, plans), reasons=_shortfalls(decode, later, work, most))
@@ -198,6 +202,13 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
         together = told(step, decode.machine.tiers())
         answer.told = {name: alone if name in FIRST else together for name in answer.samples}
     return answer
+
+
+def _front(pool: PoolModel, work: Workload) -> Array:
+    """Seconds that a request takes from the client to the queue."""
+    once, per_token = (pool.machine.coefficient("host", name) for name in ("front_end", "front_end_per_token"))
+    tokens = np.asarray(work.input_tokens)
+    return np.asarray(once + per_token * (tokens[:, None] if pool.machine.draws else tokens))
 
 
 def _decode_load(pool: PoolModel, work: Workload, batch: Size) -> Load:

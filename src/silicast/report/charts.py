@@ -1,13 +1,15 @@
 """Charts of a comparison as Vega-Lite specifications: nouns in, plain dicts out, all data inside.
 
-A specification is the same in the report, a notebook (`alt.Chart.from_dict`) and the web. Colours come from a `Palette`:
-`LIGHT` has colours of its own, `PAGE` names variables of the page's style sheet, so that a page in the dark or on paper
-recolours its charts without drawing them again. No chart relies on colour alone: each names or marks what it shows.
+A specification is the same in the report, a notebook (`alt.Chart.from_dict`) and the web. Colours come from a
+`Palette`: `LIGHT` and `DARK` have colours of their own, `PAGE` names variables of the page's style sheet, so that a
+page in the dark or on paper recolours its charts without drawing them again. No chart relies on colour alone: each
+names or marks what it shows.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, Literal
 
 from silicast.estimate import Estimate, Part
@@ -73,13 +75,13 @@ PAGE = Palette(**{item.name: f"var(--{item.name.replace('_', '-')})" for item in
 PARTS = ("attention", "experts", "ffn", "exchange", "host", "embedding", "head")
 
 #: keys of the memory table in the order in which they are stacked, as a reader sees them
-MEMORY = ("weights", "activations", "buffers", "runtime", "KV cache of the requests", "KV room left", "kept free")
+MEMORY = ("weights", "activations", "buffers", "runtime", "KV of requests", "KV room left", "kept free")
 
 #: edges of the map's tints, as multiples of the claim
 EDGES = (1 / 1.5, 1 / 1.2, 1.0, 1.2, 1.5)
 
-#: a segment of a stacked bar is named inside it from this share of the longest bar on
-NAMED = 0.18
+#: share of the longest bar that one letter of a name needs on a phone: 6 of 290 pixels
+LETTER = 6 / 290
 
 #: parts whose longest operator is named on the roofline, per phase
 LABELLED = 2
@@ -107,40 +109,55 @@ def interval(estimate: Estimate, figures: int = 2) -> str:
 
 def verdict(answer: Comparison, palette: Palette = LIGHT) -> Spec:
     """Each ratio with its 80 % range on a log scale, against parity and the claim; `answer` has a ratio."""
-    rows = [
-        {"chip": ratio.chip, "per": per, "row": f"{ratio.chip}, per {per}" if len(answer.ratios) > 1 else f"per {per}",
-         "value": estimate.value, "low": estimate.low, "high": estimate.high, "text": spread(estimate)}
-        for ratio in answer.ratios
-        for per, estimate in (("package", ratio.per_package), ("device", ratio.per_device))
-    ]  # fmt: skip
-    ends = [row[key] for row in rows for key in ("low", "high")]
-    marks = [1.0] + ([answer.claim] if answer.claim else [])
+    rows = _distinct([_verdict_rows(ratio, len(answer.ratios) > 1) for ratio in answer.ratios])
+    ends = [end for row in rows for end in (row["low"], row["high"])]
+    marks = [1.0, *([answer.claim] if answer.claim else [])]
     x = {"field": "value", "type": "quantitative", "title": None, **_log_axis([*ends, *marks])}
-    y = {"field": "row", "type": "nominal", "sort": None, "title": None}
-    layers = [
+    y = {"field": "bar", "type": "nominal", "sort": None, "title": None}
+    layers: list[Spec] = [
         *_references(answer.claim, palette),
         {"mark": {"type": "rule", "strokeWidth": 4, "strokeCap": "round", "opacity": 0.45},
          "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": {"value": palette.gain}}},
         {"mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
          "encoding": {"x": x, "y": y, "color": {"value": palette.gain},
-                      "tooltip": _tips(row="ratio", text="value (80 % range)")}},
+                      "tooltip": _tips(bar="ratio", text="value (80 % range)")}},
     ]  # fmt: skip
     return _chart("Ratio of output tokens per second with its 80 % range", rows, layers, palette, 34 * len(rows))
+
+
+def _verdict_rows(ratio: Ratio, several: bool) -> list[Row]:
+    return [
+        {"bar": f"{ratio.chip}, per {per}" if several else f"per {per}", "value": estimate.value,
+         "low": estimate.low, "high": estimate.high, "text": spread(estimate)}
+        for per, estimate in (("package", ratio.per_package), ("device", ratio.per_device))
+    ]  # fmt: skip
+
+
+def _distinct(groups: Iterable[list[Row]]) -> list[Row]:
+    """All rows; where two groups have a bar of one name, as two files may share an id, the second gets a number."""
+    seen: dict[str, int] = {}
+    rows: list[Row] = []
+    for group in groups:
+        for bar in dict.fromkeys(row["bar"] for row in group):
+            seen[bar] = seen.get(bar, 0) + 1
+        rows += [row | {"bar": f"{row['bar']} ({seen[row['bar']]})" if seen[row["bar"]] > 1 else row["bar"]}
+                 for row in group]  # fmt: skip
+    return rows
 
 
 def causes(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -> Spec:
     """Waterfall of the factors on a log scale: each bar starts where the one above ends, the last is the ratio."""
     rows = cause_rows(ratio)
     total = ratio.per_package
-    ends = [row[key] for row in rows for key in ("from", "to")] + [total.low, total.high]
-    x = {"field": "from", "type": "quantitative", "title": f"{ratio.chip} over {ratio.reference}, per package (log)",
-         **_log_axis([*ends, *([claim] if claim else [])], room=1.12)}  # fmt: skip
-    y = {"field": "cause", "type": "nominal", "sort": None, "title": None}
+    ends = [end for row in rows for end in (row["from"], row["to"])] + [total.low, total.high]
+    x = {"field": "from", "type": "quantitative", "title": "ratio per package, log scale",
+         **_log_axis([*ends, *([claim] if claim else [])])}  # fmt: skip
+    y = {"field": "label", "type": "nominal", "sort": None, "title": None}
     colours = {"gain": palette.gain, "loss": palette.loss, "none": palette.muted, "ratio": palette.total}
     colour = {"field": "kind", "type": "nominal", "legend": None,
               "scale": {"domain": list(colours), "range": list(colours.values())}}  # fmt: skip
     last = [rows[-1] | {"low": total.low, "high": total.high}]
-    layers = [
+    layers: list[Spec] = [
         *_references(claim, palette),
         {"mark": {"type": "bar", "height": {"band": 0.62}},
          "encoding": {"x": x, "x2": {"field": "to"}, "y": y, "color": colour,
@@ -149,14 +166,12 @@ def causes(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -
          "encoding": {"x": x | {"field": "to"}, "y": y, "color": colour}},
         {"data": {"values": last}, "mark": {"type": "rule", "strokeWidth": 2},
          "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": {"value": palette.ink}}},
-        {"mark": {"type": "text", "align": "left", "baseline": "middle", "dx": 7, "fontWeight": 600},
-         "encoding": {"x": x | {"field": "end"}, "y": y, "text": {"field": "text"}, "color": {"value": palette.ink}}},
     ]  # fmt: skip
     return _chart("Factors that multiply to the ratio per package", rows, layers, palette, 28 * len(rows))
 
 
 def cause_rows(ratio: Ratio) -> list[Row]:
-    """One row per factor with where its bar starts and ends, then the ratio. Factors that are not numbers are left out."""
+    """One row per factor with where its bar starts and ends, then the ratio. No row for a factor that is no number."""
     rows: list[Row] = []
     reached = 1.0
     for cause, factor in ratio.factors.items():
@@ -165,13 +180,13 @@ def cause_rows(ratio: Ratio) -> list[Row]:
         start, reached = reached, reached * factor
         kind = "none" if rounded(factor, 2) == "1.0" else "gain" if factor > 1 else "loss"
         rows.append({"cause": cause, "kind": kind, "from": start, "to": reached, "factor": factor,
-                     "end": max(start, reached), "text": f"{TIMES} {rounded(factor, 2)}",
+                     "text": f"{TIMES} {rounded(factor, 2)}",
                      "until": rounded(reached, 2)})  # fmt: skip
     value = ratio.per_package.value
     rows.append({"cause": "ratio per package", "kind": "ratio", "from": 1.0, "to": value, "factor": value,
-                 "end": max(1.0, value, ratio.per_package.high), "text": f"= {rounded(value, 2)}",
+                 "text": f"= {rounded(value, 2)}",
                  "until": spread(ratio.per_package)})  # fmt: skip
-    return rows
+    return [row | {"label": f"{row['cause']} {row['text']}"} for row in rows]
 
 
 def ratio_map(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -> Spec:
@@ -184,11 +199,12 @@ def ratio_map(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT
     y = {"field": "load", "type": "nominal", "sort": None, "title": None, "axis": {"domain": False, "labelLimit": 130}}
     fill = {"field": "bin", "type": "nominal", "title": "ratio per package",
             "scale": {"domain": bins(pivot), "range": tints},
-            "legend": {"orient": "bottom", "columns": 3, "symbolType": "square"}}  # fmt: skip
+            "legend": {"orient": "bottom", "columns": 2, "symbolType": "square",
+                       "symbolStrokeColor": palette.muted}}  # fmt: skip
     tips = _tips(phase="phase", load="load", context="context, tokens", text="ratio (80 % range)",
                  sentence=f"against {pivot:g}")  # fmt: skip
     cell = {"x": x, "y": y}
-    layers = [
+    layers: list[Spec] = [
         {"mark": {"type": "rect", "stroke": palette.surface, "strokeWidth": 2},
          "encoding": {**cell, "color": fill, "tooltip": tips}},
         {"transform": [{"filter": "datum.side == 'undecided'"}],
@@ -234,7 +250,7 @@ def _map_row(cell: Cell, pivot: float) -> Row:
 def bins(pivot: float) -> list[str]:
     """Names of the tints, from far below `pivot` to far above."""
     edges = [rounded(edge * pivot, 2) for edge in EDGES]
-    return [f"under {edges[0]}", *(f"{a} to {b}" for a, b in zip(edges, edges[1:], strict=False)), f"{edges[-1]} up"]
+    return [f"under {edges[0]}", *(f"{a} to {b}" for a, b in pairwise(edges)), f"{edges[-1]} up"]
 
 
 def roofline(told: Forecast, beside: Sequence[Forecast] = (), palette: Palette = LIGHT) -> Spec:
@@ -248,7 +264,7 @@ def roofline(told: Forecast, beside: Sequence[Forecast] = (), palette: Palette =
     reach = [row for one in everything for row in operator_rows(one)]
     roofs = [roof(one) for one in everything]
     low = min((row["intensity"] for row in reach), default=1.0) / 2
-    high = 2 * max([row["intensity"] for row in reach] + [2 * peak / bandwidth for peak, bandwidth in roofs])
+    high = 2 * max([*(row["intensity"] for row in reach), *(2 * peak / bandwidth for peak, bandwidth in roofs)])
     floor = min((row["tflops"] for row in reach), default=1.0) / 2
     top = 3 * max(peak for peak, _ in roofs) / 1e12
     x = {"field": "intensity", "type": "quantitative", "title": "FLOP per byte of device memory",
@@ -263,7 +279,7 @@ def roofline(told: Forecast, beside: Sequence[Forecast] = (), palette: Palette =
             "scale": {"type": "linear", "domain": [0, 0.5], "range": [24, 520], "clamp": True}}  # fmt: skip
     tips = _tips(operator="operator", part="part", phase="phase", time="time in the step", bound="bound by",
                  reached="reaches", per_byte="FLOP per byte")  # fmt: skip
-    layers = [
+    layers: list[Spec] = [
         *_roof_layers(told, low, x, y, palette),
         {"mark": {"type": "point", "filled": True, "opacity": 0.72, "stroke": palette.surface, "strokeWidth": 0.8},
          "encoding": {"x": x, "y": y, "color": colour, "shape": shape, "size": size, "tooltip": tips}},
@@ -332,7 +348,7 @@ def _dots(phase: Phase, step: Explained) -> list[Row]:
         {"phase": phase, "part": part, "operator": leaf.name, "bound": leaf.bound_by,
          "intensity": leaf.flops / leaf.moved, "tflops": leaf.flops / leaf.value / 1e12,
          "share": leaf.value / step.seconds,
-         "label": leaf.name if part in named and leaf.name == longest[part] else "",
+         "label": leaf.name.removesuffix(f"_{phase}") if part in named and leaf.name == longest[part] else "",
          "time": f"{rounded(leaf.value * 1e3)} ms, {leaf.value / step.seconds:.0%}",
          "reached": f"{rounded(leaf.flops / leaf.value / 1e12)} TFLOP/s",
          "per_byte": rounded(leaf.flops / leaf.moved)}
@@ -346,7 +362,7 @@ def _is_product(leaf: Part) -> bool:
 
 def steps(chips: Sequence[ChipAnswer], phase: Phase, palette: Palette = LIGHT) -> Spec:
     """One step of each chip's best deployment as a stacked bar of its parts; what overlap hides lies left of zero."""
-    rows = [row for chip in chips for row in step_rows(chip.best, phase)]
+    rows = _distinct(step_rows(chip.best, phase) for chip in chips)
     return _stacked(
         f"Time of one {phase} step by part", rows, _part_names(rows), (f"ms per {phase} step", palette.parts()), palette
     )
@@ -374,7 +390,7 @@ def _part_names(rows: Iterable[Row]) -> list[str]:
 
 def memory(chips: Sequence[ChipAnswer], palette: Palette = LIGHT) -> Spec:
     """What the memory of one device holds in each deployment, up to its capacity."""
-    rows = [row for chip in chips for told in deployments(chip) for row in memory_rows(told)]
+    rows = _distinct(memory_rows(told) for chip in chips for told in deployments(chip))
     fills = [getattr(palette, f"part{number}") for number in (1, 2, 3, 8, 6, 9, 5)]
     return _stacked("Memory of one device by use", rows, list(MEMORY), ("GiB per device", fills), palette)
 
@@ -406,15 +422,13 @@ def memory_rows(told: Forecast) -> list[Row]:
 def _stacked(
     title: str, rows: list[Row], names: Sequence[str], look: tuple[str, Sequence[str]], palette: Palette
 ) -> Spec:
-    """Horizontal stacked bars, titled above; a segment wide enough is named inside. `look` is the axis and the fills."""
+    """Horizontal stacked bars, titled above; a wide segment is named inside. `look`: title of the axis, fills."""
     unit, fills = look
     longest = max(_lengths(rows).values(), default=1.0)
-    rows = [
-        row | {"order": names.index(row["part"]), "label": row["part"] if row["value"] > NAMED * longest else ""}
-        for row in rows
-    ]
+    rows = [row | {"order": names.index(row["part"]), "label": _inside(row, longest)} for row in rows]
     scale = {"domain": list(names), "range": [fills[index % len(fills)] for index in range(len(names))]}
-    x = {"field": "value", "type": "quantitative", "stack": "zero", "title": unit, "axis": {"grid": False}}
+    x = {"field": "value", "type": "quantitative", "stack": "zero", "title": unit,
+         "axis": {"grid": False, "tickCount": 8}}  # fmt: skip
     y = {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": None}
     order = {"field": "order", "type": "quantitative"}
     colour = {"field": "part", "type": "nominal", "scale": scale, "title": None,
@@ -422,7 +436,7 @@ def _stacked(
     tips = _tips(bar="deployment", part="part", text="size", bound="bound by")
     wholes = {row["bar"]: row["whole"] for row in rows}
     titles = [{"bar": bar, "text": f"{bar}: {whole}"} for bar, whole in wholes.items()]
-    layers = [
+    layers: list[Spec] = [
         {"mark": {"type": "bar", "stroke": palette.surface, "strokeWidth": 1, "height": 24, "yOffset": 9},
          "encoding": {"x": x, "y": y, "order": order, "tooltip": tips, "color": colour}},
         {"mark": {"type": "text", "fontSize": 11, "yOffset": 9},
@@ -434,6 +448,12 @@ def _stacked(
                       "color": {"value": palette.ink}}},
     ]  # fmt: skip
     return _chart(title, rows, layers, palette, 56 * len(titles))
+
+
+def _inside(row: Row, longest: float) -> str:
+    """The name of a segment that has room for it."""
+    name: str = row["part"]
+    return name if row["value"] > LETTER * (len(name) + 2) * longest else ""
 
 
 def _lengths(rows: Iterable[Row]) -> dict[str, float]:
@@ -458,7 +478,7 @@ def _references(claim: float | None, palette: Palette) -> list[Spec]:
     return layers
 
 
-def _log_axis(values: Iterable[float], room: float = 1.06) -> Row:
+def _log_axis(values: Iterable[float], room: float = 1.15) -> Row:
     """Log scale over `values` with ticks that a reader of ratios expects."""
     known = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
     low, high = min(known) / room, max(known) * room
@@ -467,7 +487,12 @@ def _log_axis(values: Iterable[float], room: float = 1.06) -> Row:
     ticks = [round(step * 10.0**power, 6) for power in exponents for step in steps_per_decade]
     return {
         "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {"values": [tick for tick in ticks if low <= tick <= high], "format": "~g", "labelOverlap": True},
+        "axis": {
+            "values": [tick for tick in ticks if low <= tick <= high],
+            "format": "~g",
+            "labelOverlap": "greedy",
+            "labelSeparation": 8,
+        },
     }
 
 

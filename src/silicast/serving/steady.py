@@ -192,6 +192,12 @@ def _trail(like: Array) -> Callable[[Any], Any]:
     return trail
 
 
+#: largest over smallest batch at which a decode pool is sampled
+SPAN = 1024.0
+#: utilisation up to which the formula of a queue is used: beyond, the population limits it
+NEARLY = 1 - 1e-6
+
+
 @dataclass(slots=True)
 class Prefilled:
     """A prefill pool. `alone`: seconds of one request with the pool to itself; `full`: the same with a full chunk on
@@ -227,6 +233,7 @@ class TwoPools:
     most                              sequences that one decode rank holds at most
     transfer                          seconds that the cache of one request travels, `(config[, draw])`
     in_ttft                           whether the first token waits for the transfer; else the second one does
+    front, lag                        seconds before the queue, `(config[, draw])`; decode steps until the client has it
     """
 
     prefill_replicas: Size
@@ -235,6 +242,8 @@ class TwoPools:
     most: Size
     transfer: Any
     in_ttft: bool = True
+    front: Any = 0.0
+    lag: Any = 0.0
 
 
 def disaggregated(
@@ -246,22 +255,23 @@ def disaggregated(
     X (TTFT + S t_d(B)) are in flight, of which both factors grow with B: the B at which they are C is found on a grid.
     `decode_step` maps batches of shape `(GRID, config)` to t_d of shape `(GRID, config[, draw])`.
 
-    TTFT = service + wait + transfer, service = alone + rho (full - alone), rho = X / (replicas capacity). Behind m
-    ranks that serve 1 / tau requests/s each, wait = tau rho^(sqrt(2 (m + 1)) - 1) / (2 m (1 - rho)) (Sakasegawa 1977,
-    halved for constant service). What the decode pool cannot hold, or the prefill pool cannot start, queues in front.
-    A run of `requests` starts with all of them at once: in the first wave a prompt waits for half of the others.
+    TTFT = front + service + wait + transfer + lag t_d, service = alone + rho (full - alone), rho = X / (replicas
+    capacity). Behind m ranks that serve 1 / tau requests/s each, wait = tau rho^(sqrt(2 (m + 1)) - 1) / (2 m (1 - rho))
+    (Sakasegawa 1977, halved for constant service). What the decode pool cannot hold, or the prefill pool cannot start,
+    queues in front. A run of `requests` starts with all of them at once: in the first wave a prompt waits for half of
+    the others.
     """
     steps = np.maximum((np.asarray(workload.output_tokens, dtype=float) - 1) / draft.yield_per_step, 1e-9)
     wanted = np.asarray(workload.concurrency, dtype=float)
     top = np.minimum(wanted / pools.decode_ranks, pools.most)
-    batches = top * np.geomspace(1 / 1024, 1, GRID)[:, None]
+    batches = top * np.geomspace(1 / SPAN, 1, GRID)[:, None]
     pace = decode_step(batches)
     trail = _trail(pace[0])
     flow = _Flow(prefill, pools, trail, trail(wanted))
     decoding = trail(steps) * pace
     drained = np.maximum.accumulate(trail(batches * pools.decode_ranks) / decoding, axis=0)
     rate = np.minimum(drained, flow.capacity)
-    flying = np.maximum.accumulate(rate * (flow.ttft(rate) + decoding), axis=0)
+    flying = np.maximum.accumulate(rate * (flow.ttft(rate) + pools.lag * pace + decoding), axis=0)
     # a decode pool that drains more than the prefill pool starts is not filled further
     step, batch = (
         np.minimum(_crossing(flying, values, trail(wanted)), _crossing(drained, values, flow.capacity))
@@ -271,10 +281,10 @@ def disaggregated(
     rate = np.minimum(batch * trail(pools.decode_ranks) / decoding, flow.capacity)
     # by Little's law the rest of the time in flight is spent before the first token
     service = flow.service(rate)
-    ttft = np.maximum(service + flow.travel, trail(wanted) / rate - decoding)
+    ttft = np.maximum(service + flow.travel + pools.lag * step, trail(wanted) / rate - decoding)
     if workload.requests is not None:
         first = np.minimum(trail(wanted) / trail(workload.requests), 1.0)
-        burst = prefill.alone + trail(wanted) / (2 * flow.capacity) + flow.travel
+        burst = prefill.alone + trail(wanted) / (2 * flow.capacity) + flow.travel + pools.lag * step
         ttft = first * np.maximum(burst, ttft) + (1 - first) * ttft
     later = 0.0 if pools.in_ttft else pools.transfer
     token = step / trail(draft.yield_per_step) + later / trail(np.maximum(np.asarray(workload.output_tokens) - 1, 1))
@@ -290,7 +300,7 @@ class _Flow:
         self.population = population
         self.capacity = prefill.capacity * trail(pools.prefill_replicas)
         self.servers = trail(np.asarray(pools.prefill_replicas, dtype=float) * pools.prefill_ranks)
-        self.travel = pools.transfer if pools.in_ttft else 0.0
+        self.travel = pools.front + (pools.transfer if pools.in_ttft else 0.0)
 
     def service(self, rate: Array) -> Array:
         """Seconds of one prefill."""
@@ -299,7 +309,7 @@ class _Flow:
 
     def ttft(self, rate: Array) -> Array:
         """Seconds from arrival to the first token; at most all requests stand in line."""
-        busy = np.minimum(rate / self.capacity, 1 - 1e-6)
+        busy = np.minimum(rate / self.capacity, NEARLY)
         lined_up = busy ** (np.sqrt(2 * (self.servers + 1)) - 1) / (2 * (1 - busy))
         waiting = np.minimum(lined_up, self.population) / self.capacity
         return np.asarray(self.service(rate) + waiting + self.travel)

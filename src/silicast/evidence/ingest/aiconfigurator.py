@@ -142,11 +142,15 @@ def _gemm(columns: Columns, about: dict[str, Any]) -> Iterator[Operators]:
 
 
 def _moe(columns: Columns, about: dict[str, Any]) -> Iterator[Operators]:
-    """Experts with a gate. Skewed routing is kept where one device has all experts: there its rows are known."""
-    kind, topk, ep = columns["distribution"].astype(str), columns["topk"], columns["moe_ep_size"]
+    """Experts with a gate, all of them on one device.
+
+    With ep > 1 several frameworks also time the rows that other ranks own (activation and sum over all of them), and
+    under skewed routing the rows of one rank are unknown.
+    """
+    topk = columns["topk"]
     ungated = (topk == UNGATED_TOPK) | (columns["hidden_size"] == UNGATED_WIDTH)
     ungated |= np.char.find(columns["kernel_source"].astype(str), "nongated") >= 0
-    keep = ~ungated & ((kind == "balanced") | (ep == 1)) & (columns["latency"] > 0)
+    keep = ~ungated & (columns["moe_ep_size"] == 1) & (columns["latency"] > 0)
     columns = _picked(columns, keep)
     kind = columns["distribution"].astype(str)
     yield operators(

@@ -1,0 +1,99 @@
+"""Every number in the data has a unit, a source with a title and a date, a confidence, and a basis where one is due."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from silicast import catalog, datafile
+from silicast.units import quantity
+
+KINDS = ("chips", "systems", "stacks", "coefficients")
+FILES = [path for kind in KINDS for path in sorted((catalog.data_folder() / kind).rglob("*.toml"))]
+CONFIDENCES = {"high", "medium", "low", "assumption", "derived"}
+
+#: dotted place in a file -> one basis of each group must be said: a wrong guess is a factor of two or more
+DUE: dict[str, tuple[set[str], ...]] = {
+    r"compute\.(matrix|marketing|vector|measured_gemm)\.": ({"dense", "sparse"}, {"per_device", "per_package"}),
+    r"compute\.(matrix|marketing)\.": ({"matrix_only", "vector_only", "marketing", "peak"},),
+    r"compute\.measured_gemm\.": ({"measured"},),
+    r"compute\.cores": ({"per_device", "per_package"},),
+    r"compute\.clock": ({"boost", "base", "sustained", "peak"},),
+    r"memory\.\w+\.(capacity|usable|bandwidth)": ({"per_device", "per_package", "per_core"},),
+    r"memory\.hbm\.(capacity|usable)": ({"printed", "usable"},),
+    r"(links\.\w+|domains\[\d+\])\.bandwidth": ({"per_direction", "both_directions"}, {"per_device", "per_package"}),
+    r"(power\.|power_per_package)": ({"per_package", "per_device"},),
+    r"devices_per_package": ({"per_package"},),
+    r"silicon\.(transistors|dies)": ({"per_package", "per_device"},),
+}
+
+
+def numbers(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every table with a value, by its dotted place."""
+    if isinstance(node, dict) and "value" in node:
+        yield place, node
+    elif isinstance(node, dict):
+        for key, below in node.items():
+            yield from numbers(below, f"{place}.{key}" if place else key)
+    elif isinstance(node, list):
+        for index, below in enumerate(node):
+            yield from numbers(below, f"{place}[{index}]")
+
+
+def named(path: Path) -> str:
+    return path.relative_to(catalog.data_folder()).as_posix()
+
+
+def check_source(key: Any, sources: dict[str, Any], where: str) -> None:
+    source = sources[key] if isinstance(key, str) else key
+    assert len(source["title"]) > 5, where
+    assert re.match(r"20\d\d", source["date"]), where
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_every_number_can_be_traced(path: Path) -> None:
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    sources = document.pop("sources", {})
+    for place, item in numbers(document):
+        where = f"{named(path)}: {place}"
+        assert item["confidence"] in CONFIDENCES, where
+        check_source(item["source"], sources, where)
+        if place.endswith((".technology", ".process", ".structure")):
+            continue
+        for end in ("value", "low", "high"):
+            if end in item:
+                value, unit = quantity(item[end])
+                assert value > 0, where
+                assert unit == (datafile.expected_unit(place) or unit), where
+        for pattern, groups in DUE.items():
+            if re.match(pattern, place):
+                assert all(group & set(item["basis"]) for group in groups), f"{where}: basis {item.get('basis')}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_every_source_is_used(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for key in tomllib.loads(text).get("sources", {}):
+        assert re.search(rf'source\s*=\s*"{re.escape(key)}"', text), f"{named(path)}: [sources.{key}]"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_number_without_an_address_is_not_certain(path: Path) -> None:
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    sources = document.pop("sources", {})
+    for place, item in numbers(document):
+        source = sources[item["source"]] if isinstance(item["source"], str) else item["source"]
+        if not source.get("url"):
+            assert item["confidence"] != "high", f"{named(path)}: {place}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "coefficients" in path.parts], ids=named)
+def test_an_assumed_coefficient_has_a_range(path: Path) -> None:
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    document.pop("sources", {})
+    for place, item in numbers(document):
+        if item["confidence"] == "assumption":
+            assert quantity(item["low"])[0] < quantity(item["high"])[0], f"{named(path)}: {place}"
