@@ -182,7 +182,8 @@ class Machine:
         domain = self.system.domains[index]
         link = self.chip.links.get(domain.link)
         number = domain.bandwidth or (link.bandwidth if link else None)
-        peak = self.field(f"links.{domain.link}.bandwidth", number)
+        own = f"{domain.name}.bandwidth" if domain.bandwidth else f"links.{domain.link}.bandwidth"
+        peak = self.field(own, number)
         shared = 1.0
         if domain.oversubscription:
             shared = self.field(f"{domain.name}.oversubscription", domain.oversubscription)
@@ -213,18 +214,14 @@ class Machine:
 
         Raises PrecisionError where not even BF16 products exist.
         """
-        quantised = model.quantised_scopes(precision.weights)
-        plain, warnings = self._format("bf16", "bf16"), []
         special = self._format(precision.weights, precision.activations)
+        warnings = []
         if special.mode != matrix_mode(precision.activations) or special.stored != precision.weights:
             warnings.append(
                 f"{precision.weights}/{precision.activations} on {self.chip.id}: runs as {special.stored} weights "
                 f"with {special.mode} products ({self.stack.id})."
             )
-        scopes: tuple[Scope, ...] = (
-            "attention", "indexer", "ffn", "experts", "shared", "router", "head", "embedding",
-        )  # fmt: skip
-        table = {scope: special if scope in quantised else plain for scope in scopes}
+        table = {scope: self._format(*formats) for scope, formats in model.formats(precision).items()}
         return table, tuple(warnings)
 
     def native_precision(self, model: Model, kv_cache: str | None = None) -> Precision:

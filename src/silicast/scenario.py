@@ -111,8 +111,9 @@ class Load:
     decode_sequences   sequences that decode
     decode_context     cached tokens each of them attends to
     query_tokens       tokens each of them processes: 1, or 1 + draft tokens under speculation
-    prefill_share      share of the attention ranks that prefill in this step: the load is that of a busy rank, while
-                       experts, which all ranks share, see the mean
+    prefill_share      share of the attention ranks that prefill in this step, and
+    decode_share       share of them that decode: the load is that of a busy rank, while experts, which all ranks
+                       share, see the mean
     """
 
     prefill_sequences: Size = 0
@@ -122,12 +123,13 @@ class Load:
     decode_context: Size = 0
     query_tokens: Size = 1
     prefill_share: Size = 1
+    decode_share: Size = 1
 
     @property
     def mean_tokens(self) -> Size:
         """Tokens per attention rank, mean over the ranks."""
         prefill = self.prefill_sequences * self.prefill_tokens * self.prefill_share
-        return prefill + self.decode_sequences * self.query_tokens
+        return prefill + self.decode_sequences * self.query_tokens * self.decode_share
 
     @property
     def tokens(self) -> Size:

@@ -4,13 +4,13 @@ One code path for one configuration and for 100,000: arrays have shape `(operato
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.laws import attention, collective, gemm, host, overlap, vector
+from silicast.laws import attention, collective, gemm, host, overlap, routing, vector
 from silicast.laws.timing import Timing
 from silicast.machine import Format, Machine
 from silicast.model.architecture import Model
@@ -26,6 +26,8 @@ QUANTISE_OPERATIONS = 4
 #: bytes of activations, logits and of recurrent states between operators
 ACTIVATION_BYTES = 2.0
 STATE_BYTES = 4.0
+#: rows of queries of one key head that one core takes in decode: the tile of FlashAttention-3 and FlashMLA
+DECODE_ROWS = 64.0
 #: what is not quantised
 PLAIN = Format("bf16", "bf16")
 
@@ -97,7 +99,7 @@ def step_time(model: Model, load: Load, how: Pass, machine: Machine) -> Step:
     waiting = host.host_time(
         sequences, machine.coefficient("host", "step"), machine.coefficient("host", "per_sequence")
     )
-    return Step(np.asarray(device + waiting), np.asarray(waiting), hidden, np.asarray(how.microbatches), groups)
+    return Step(np.asarray(device + waiting), zero + waiting, hidden, np.asarray(how.microbatches), groups)
 
 
 def _width(ops: Iterable[Op]) -> int:
@@ -184,7 +186,17 @@ def _matrix_unit(formats: Sequence[Format], law: str, machine: Machine) -> gemm.
         cores=machine.cores,
         tile_m=machine.coefficient("gemm", "tile_m"),
         tile_n=machine.coefficient("gemm", "tile_n"),
+        operands=machine.bandwidth * _fitted(formats, law, "operand_ratio", np.inf, machine),
+        k_ramp=_fitted(formats, law, "k_ramp", 0.0, machine),
+        rounding=_fitted(formats, law, "wave_rounding", 1.0, machine),
+        split=_fitted(formats, law, "split_cost", 0.0, machine),
     )
+
+
+def _fitted(formats: Sequence[Format], law: str, name: str, neutral: float, machine: Machine) -> Array:
+    """A coefficient that only calibration gives, per operator; `neutral` where there is none."""
+    found = [machine.optional(law, name, fmt.kernel, fmt.mode) for fmt in formats]
+    return _column([neutral if value is None else value for value in found], machine)
 
 
 def _traffic(formats: Sequence[Format], law: str, machine: Machine) -> gemm.Traffic:
@@ -210,7 +222,8 @@ def _gemms(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed 
     m, n, k, batch = (_rows([getattr(op, name) for op in found], width, machine) for name in _DIMENSIONS[Gemm])
     traffic = _traffic(formats, "gemm", machine)
     unit = _matrix_unit(formats, "gemm", machine)
-    timing = gemm.gemm_time(m, n, k, batch, unit, traffic, _launches(formats, "gemm", machine))
+    ramp = _fitted(formats, "gemm", "row_ramp", 0.0, machine)
+    timing = gemm.gemm_time(m, n, k, batch, unit, traffic, _launches(formats, "gemm", machine), ramp)
     moved = batch * (n * k * traffic.weight + m * (k * traffic.activation + n * ACTIVATION_BYTES))
     return _timed(found, width, machine, timing, 2 * batch * m * n * k, moved)
 
@@ -223,21 +236,20 @@ def _grouped(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Time
     tokens, n, k, ep = (_rows([getattr(op, name) for op in found], width, machine) for name in _DIMENSIONS[GroupedGemm])
     topk = _column([op.topk for op in found], machine)
     local = np.ceil(_column([op.experts for op in found], machine) / ep)
-    routing = _routing(how, machine)
-    # a device that holds all experts has all rows, however skewed the routing
-    rows = tokens * topk / ep * np.where(ep > 1, routing.imbalance, 1.0)
-    hit = gemm.experts_hit(tokens, topk, local * ep, local, routing.spread)
-    floor = _launches(formats, "grouped_gemm", machine), machine.coefficient("grouped_gemm", "row_padding")
-    traffic = _traffic(formats, "grouped_gemm", machine)
-    timing = gemm.grouped_gemm_time(rows, hit, (n, k), _matrix_unit(formats, "grouped_gemm", machine), traffic, floor)
+    rows, hit = routing.busiest_rank(tokens, topk, ep, local, _routing(how, machine))
+    padding = [machine.coefficient("grouped_gemm", "row_padding", fmt.kernel, fmt.mode) for fmt in formats]
+    floor = _launches(formats, "grouped_gemm", machine), _column(padding, machine)
+    sorting = _fitted(formats, "grouped_gemm", "sorting", 0.0, machine)
+    traffic, unit = _traffic(formats, "grouped_gemm", machine), _matrix_unit(formats, "grouped_gemm", machine)
+    timing = gemm.grouped_gemm_time(rows, hit, (n, k), unit, traffic, floor, sorting)
     moved = hit * n * k * traffic.weight + rows * (k * traffic.activation + n * ACTIVATION_BYTES)
     return _timed(found, width, machine, timing, 2 * tokens * topk / ep * n * k, moved)
 
 
-def _routing(how: Pass, machine: Machine) -> gemm.Routing:
+def _routing(how: Pass, machine: Machine) -> routing.Routing:
     if how.balanced:
-        return gemm.Routing(1.0, 1.0)
-    return gemm.Routing(machine.coefficient("routing", "imbalance"), machine.coefficient("routing", "spread"))
+        return routing.Routing(1.0, 1.0, chance=0.0)
+    return routing.Routing(machine.coefficient("routing", "imbalance"), machine.coefficient("routing", "spread"))
 
 
 def _attentions(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
@@ -246,30 +258,63 @@ def _attentions(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> T
         return None
     rows = {
         name: _rows([getattr(op, name) for op in found], width, machine)
-        for name in ("sequences", "query", "context", "heads", "kv_values", "pairs", "keys", "flops")
+        for name in ("sequences", "query", "context", "heads", "kv_values", "share", "pairs", "keys", "flops")
     }
     dims = _column([op.qk_dim + op.v_dim for op in found], machine)
     limit = _column([op.limit for op in found], machine)
     prefill = _column([float(op.phase == "prefill") for op in found], machine)
-    tile = np.minimum(rows["query"], machine.coefficient("attention", "query_tile"))
-    longest = prefill * 2 * tile * np.minimum(rows["context"] + rows["query"], limit) * dims
-    moved = rows["keys"] * rows["kv_values"] * how.kv_bytes
-    moved = moved + rows["sequences"] * rows["query"] * rows["heads"] * dims * ACTIVATION_BYTES
+    whole = machine.coefficient("attention", "query_tile")
+    longest = prefill * 2 * np.minimum(rows["query"], whole) * np.minimum(rows["context"] + rows["query"], limit) * dims
+    kv_bytes = _column([how.kv_bytes if op.kv_bytes is None else op.kv_bytes for op in found], machine)
+    divided = np.where(prefill > 0, rows["share"], 1.0)
+    moved = rows["keys"] * rows["kv_values"] * kv_bytes
+    moved = moved + rows["sequences"] * rows["query"] * divided * rows["heads"] * dims * ACTIVATION_BYTES
+    key_heads = np.maximum(rows["kv_values"] / dims, rows["heads"] * rows["query"] / DECODE_ROWS)
+    tiles = np.where(prefill > 0, rows["heads"] * np.ceil(rows["query"] / whole), np.maximum(key_heads, 1.0))
+    kernels = [_attention_kernels(op, how.kv_bytes) for op in found]
     engine = attention.AttentionEngine(
-        matrix=_attention_rate(found, machine),
-        scores=machine.vector_rate / machine.coefficient("attention", "softmax_operations"),
+        matrix=_attention_rate(found, kernels, machine),
+        scores=machine.vector_rate / _attending(kernels, "softmax_operations", machine),
         cores=machine.cores,
-        bandwidth=machine.bandwidth * machine.coefficient("attention", "memory_efficiency"),
+        bandwidth=machine.bandwidth * _attending(kernels, "memory_efficiency", machine),
+        setup=_attending(kernels, "tile_setup", machine, 0.0),
     )
-    work = attention.Scores(rows["flops"], rows["pairs"] * rows["heads"], longest, moved)
-    timing = attention.attention_time(work, engine, machine.launch("attention"))
+    work = attention.Scores(rows["flops"], rows["pairs"] * rows["heads"], longest, moved, rows["sequences"] * tiles)
+    timing = attention.attention_time(work, engine, _attention_launch(kernels, machine))
     return _timed(found, width, machine, timing, rows["flops"], moved)
 
 
-def _attention_rate(ops: Sequence[Attention], machine: Machine) -> Array:
+def _attention_kernels(op: Attention, kv_bytes: float) -> tuple[str, ...]:
+    """Names under which the coefficients of an attention kernel are looked up: phase, latent or not, cache format."""
+    latent = op.qk_dim != op.v_dim and bool(np.all(np.asarray(op.kv_values) < op.qk_dim + op.v_dim))
+    name = f"mla_{op.phase}" if latent or op.qk_dim != op.v_dim else op.phase
+    return (f"{name}_fp8", name, op.phase) if kv_bytes < ACTIVATION_BYTES else (name, op.phase)
+
+
+def _attending(kernels: Sequence[tuple[str, ...]], name: str, machine: Machine, neutral: float | None = None) -> Array:
+    """A coefficient of attention per operator; `neutral` where only calibration gives it."""
+    if neutral is None:
+        return _column([machine.coefficient("attention", name, *names) for names in kernels], machine)
+    found = [machine.optional("attention", name, *names) for names in kernels]
+    return _column([neutral if value is None else value for value in found], machine)
+
+
+def _attention_launch(kernels: Sequence[tuple[str, ...]], machine: Machine) -> Array:
+    fitted = [machine.optional("attention", "launch", *names) for names in kernels]
+    left = machine.coefficient("launch", "replay_share")
+    floors = [machine.launch("attention") if value is None else value * left for value in fitted]
+    return _column(floors, machine)
+
+
+def _attention_rate(ops: Sequence[Attention], kernels: Sequence[tuple[str, ...]], machine: Machine) -> Array:
     """Scores and values are 16-bit products."""
-    share = [machine.matrix_efficiency("attention", f"{op.phase}_efficiency", PLAIN) for op in ops]
-    return machine.peak(PLAIN.mode) * _column(share, machine)
+    rates = []
+    for op, names in zip(ops, kernels, strict=True):
+        share = machine.optional("attention", f"{op.phase}_efficiency_of_peak", *names)
+        if share is None:
+            share = machine.matrix_efficiency("attention", f"{op.phase}_efficiency", PLAIN)
+        rates.append(machine.peak(PLAIN.mode) * share)
+    return _column(rates, machine)
 
 
 def _scans(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:
@@ -307,7 +352,7 @@ def _quantising(ops: Sequence[Op], how: Pass, machine: Machine) -> list[Vector]:
     for op in _kind(ops, Gemm):
         fmt = how.formats[op.scope]
         if fmt.casts_activations:
-            values = op.m * op.k
+            values = op.batch * op.m * op.k
             written = values * fmt.activation_bytes / ACTIVATION_BYTES
             kernels.append(
                 Vector(f"quantise_{op.name}", op.part, values, written, QUANTISE_OPERATIONS * values, op.count)
@@ -332,16 +377,45 @@ _TIMING = ("total", "matrix", "vector", "memory", "link", "fixed")
 
 
 def _exchange(op: Collective, moved: Array, group: Array, stride: Array, machine: Machine) -> Timing:
-    fabric = machine.fabric
     if op.pattern == "p2p":
-        return collective.send_time(moved, stride * group <= fabric.inner_size, fabric)
-    lies = collective.divide(group, stride, fabric)
-    if op.pattern == "all_reduce":
-        return collective.all_reduce_time(moved, lies, fabric)
+        return collective.send_time(moved, stride * group <= machine.fabric.inner_size, machine.fabric)
     if op.pattern == "all_to_all":
-        fixed = machine.coefficient("collective", "latency_all_to_all")
-        return collective.all_to_all_time(moved, op.fan, _trailing(op.relayed, machine), lies, fabric, fixed)
-    return collective.all_gather_time(moved, lies, fabric)
+        relayed = np.asarray(_trailing(op.relayed, machine))
+        apart = _to_all(op, moved, group, stride, relayed, machine, "all_to_all")
+        if not np.any(relayed > 0):
+            return apart
+        passed = _to_all(op, moved, group, stride, relayed, machine, "all_to_all_relayed")
+        return Timing(*(np.where(relayed > 0, getattr(passed, name), getattr(apart, name)) for name in _TIMING))
+    fabric = _fabric(op.pattern, machine)
+    lies = collective.divide(group, stride, fabric)
+    law = collective.all_reduce_time if op.pattern == "all_reduce" else collective.all_gather_time
+    return law(moved, lies, fabric)
+
+
+def _to_all(
+    op: Collective, moved: Array, group: Array, stride: Array, relayed: Array, machine: Machine, kind: str
+) -> Timing:
+    fabric = _fabric(kind, machine)
+    fixed = machine.coefficient("collective", "latency_all_to_all", kind)
+    return collective.all_to_all_time(moved, op.fan, relayed, collective.divide(group, stride, fabric), fabric, fixed)
+
+
+def _fabric(kind: str, machine: Machine) -> collective.Fabric:
+    """The fabric as one kind of exchange finds it: what calibration knows of the kind replaces the general figures."""
+    fabric, known = machine.fabric, {}
+    general = machine.coefficient("collective", "bandwidth_efficiency")
+    for domain, name in (("inner", "bandwidth_efficiency"), ("outer", "outer_efficiency")):
+        share = machine.optional("collective", f"{kind}_{name}")
+        if share is not None:
+            known[f"{domain}_bandwidth"] = getattr(fabric, f"{domain}_bandwidth") / general * share
+    for field_name, name in (("second", "second_exchange"), ("switch", "switch_share"), ("hop", "hop")):
+        value = machine.optional("collective", f"{kind}_{name}")
+        if value is not None:
+            known[field_name] = value
+    launch = machine.optional("collective", f"{kind}_launch")
+    if launch is not None:
+        known["launch"] = launch * machine.coefficient("launch", "replay_share")
+    return replace(fabric, **known)
 
 
 _LAWS: tuple[Callable[[Sequence[Op], int, Pass, Machine], Timed | None], ...] = (

@@ -122,7 +122,7 @@ def _print_list(chips: list[Chip]) -> None:
     table.add_column("id", no_wrap=True)
     with_names = console.width >= WIDTH
     if with_names:
-        table.add_column("name", max_width=30, no_wrap=True, overflow="ellipsis")
+        table.add_column("name", max_width=30)
     for heading in COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     for chip in chips:

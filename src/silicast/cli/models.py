@@ -95,7 +95,7 @@ def _print_list(models: list[Model], matching: str | None) -> None:
     table.add_column("id", no_wrap=True)
     for heading in ("B", "active", "layers"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("attention", max_width=14, no_wrap=True, overflow="ellipsis")
+    table.add_column("attention", max_width=14)
     table.add_column("experts", justify="right", no_wrap=True)
     table.add_column("weights", no_wrap=True)
     for model in models:

@@ -9,36 +9,42 @@ from silicast.laws.timing import Timing, Value, overlapped, overlapped3
 
 @dataclass(slots=True)
 class Scores:
-    """The work of one attention call: score FLOPs, query-key pairs times heads, the largest tile, bytes moved."""
+    """The work of one attention call: score FLOPs, query-key pairs times heads, the largest tile, bytes moved, tiles.
+
+    A tile is what one core works on at a time: some queries of one head, in decode the queries of one key head.
+    """
 
     flops: Value
     scores: Value
     longest: Value
     moved: Value
+    tiles: Value = 0.0
 
 
 @dataclass(slots=True)
 class AttentionEngine:
-    """Sustained matrix FLOP/s, vector FLOP/s over operations per score, cores, sustained bytes per second."""
+    """Sustained matrix FLOP/s, vector FLOP/s over operations per score, cores, sustained bytes/s, s to set up a tile."""
 
     matrix: Value
     scores: Value
     cores: Value
     bandwidth: Value
+    setup: Value = 0.0
 
 
 def attention_time(work: Scores, engine: AttentionEngine, launch: Value) -> Timing:
     """Attention: two products per score, a softmax on the vector units, the cache read once.
 
     t = launch + (t_c^3 + t_v^3 + t_m^3)^(1/3), t_c = max(F / (e P), cores F_longest / (e P)),
-    t_v = scores s / V, t_m = bytes / (e_m W).
+    t_v = scores s / V + tiles t_0 / cores, t_m = bytes / (e_m W).
 
     F = 2 pairs heads (d_qk + d_v) counts causal pairs once. F_longest is the work of the longest tile of queries of
     one head, which runs on one core: a makespan is at least the mean load and at least the longest job (Graham 1966).
-    s vector operations per score at V FLOP/s are the third roof (FlashAttention-3, arXiv:2407.08608, section 3.2).
+    s vector operations per score at V FLOP/s are the third roof (FlashAttention-3, arXiv:2407.08608, section 3.2);
+    t_0 is what the first and the last scores of a tile cost beyond that: nothing overlaps with them.
     """
     matrix = np.maximum(work.flops, work.longest * engine.cores) / engine.matrix
-    vector = work.scores / engine.scores
+    vector = work.scores / engine.scores + work.tiles * engine.setup / engine.cores
     memory = work.moved / engine.bandwidth
     busy = (work.flops > 0) * 1.0
     total = busy * (launch + overlapped3(matrix, vector, memory))

@@ -17,7 +17,9 @@ class Fabric:
 
     `mesh` is 1 where the inner domain is a full mesh: a group of g of its n devices gets (g-1)/(n-1) of the bandwidth.
     `axes` is the number of dimensions where it is a torus, else 0. `reduces` is 1 where its switches add up.
-    `launch` is the kernel that every exchange starts with.
+    `launch` is the kernel that every exchange starts with. Neutral unless calibrated: `second`, s of the barrier
+    between the two halves of a two-shot all-reduce; `switch`, share of the link at which switches add up; `hop`, s per
+    further rank of a ring.
     """
 
     inner_size: Value
@@ -29,6 +31,9 @@ class Fabric:
     mesh: float = 0.0
     axes: float = 0.0
     reduces: float = 0.0
+    second: Value = 0.0
+    switch: Value = 1.0
+    hop: Value = 0.0
 
 
 @dataclass(slots=True)
@@ -59,16 +64,15 @@ def divide(group: Value, stride: Value, fabric: Fabric) -> Group:
 def all_reduce_time(moved: Value, group: Group, fabric: Fabric) -> Timing:
     """All-reduce of `moved` bytes per rank: reduce-scatter and all-gather inside, all-reduce of the shards outside.
 
-    inside: min(2 V (g-1)/g, V (g-1), [V with in-network reduction]) / B_1 (two-shot, one-shot, in-switch);
-    outside: 2 (V / g_1)(p-1)/p / B_2. Latency: a launch, one exchange inside, two outside.
-    Reference: Thakur, Rabenseifner, Gropp 2005.
+    inside: min(V (g-1) / B_1, second + min(2 V (g-1)/g / B_1, [V / (switch B_1) with in-network reduction])): one-shot,
+    two-shot, in-switch; outside: 2 (V / g_1)(p-1)/p / B_2. Latency: a launch, one exchange inside, two outside.
+    Reference: Thakur, Rabenseifner, Gropp 2005; NVLink SHARP.
     """
     ring = 2 * (group.inside - 1) / group.inside
-    one_shot = group.inside - 1
-    share = np.minimum(ring, one_shot)
     if fabric.reduces:
-        share = np.minimum(share, np.where(group.inside > 1, 1.0, 0.0))
-    inner = moved * share / group.bandwidth
+        ring = np.minimum(ring, np.where(group.inside > 1, 1 / fabric.switch, 0.0))
+    two_shot = moved * ring / group.bandwidth + np.where(group.inside > 1, fabric.second, 0.0)
+    inner = np.minimum(moved * (group.inside - 1) / group.bandwidth, two_shot)
     outer = 2 * moved / group.inside * (group.parts - 1) / group.parts / fabric.outer_bandwidth
     return _timed(inner + outer, group, fabric, 1.0, 2.0, moved)
 
@@ -76,41 +80,47 @@ def all_reduce_time(moved: Value, group: Group, fabric: Fabric) -> Timing:
 def all_gather_time(moved: Value, group: Group, fabric: Fabric) -> Timing:
     """All-gather to (or reduce-scatter from) `moved` bytes: shards across first, then inside.
 
-    t = alpha + (V / g_1)(p-1)/p / B_2 + V (g_1-1)/g_1 / B_1. Reference: Thakur et al. 2005.
+    t = alpha + hop (g_1-1) + (V / g_1)(p-1)/p / B_2 + V (g_1-1)/g_1 / B_1. Reference: Thakur et al. 2005.
     """
     outer = moved / group.inside * (group.parts - 1) / group.parts / fabric.outer_bandwidth
-    inner = moved * (group.inside - 1) / group.inside / group.bandwidth
+    inner = moved * (group.inside - 1) / group.inside / group.bandwidth + fabric.hop * (group.inside - 1)
     return _timed(inner + outer, group, fabric, 1.0, 1.0, moved)
 
 
 def all_to_all_time(moved: Value, fan: Value, relayed: Value, group: Group, fabric: Fabric, fixed: Value) -> Timing:
     """Expert dispatch or combine: each rank owns `moved` bytes of tokens and sends `fan` copies to random ranks.
 
-    inside:  fan V (g_1 - 1)/g / B_1, plus what is relayed; outside: copies V / B_2 with copies = fan (p-1)/p where
-    every copy travels alone, or the expected other parts hit, (p-1)(1 - (1 - 1/p)^fan), where one copy per part
-    crosses and is passed on inside. Both links work side by side: the slower decides. In a torus of side s every
-    copy takes axes s / 4 hops on average, so it uses that many links.
+    inside:  fan V (g_1 - 1)/g / B_1 where every copy travels alone; outside: copies V / B_2 with copies = fan (p-1)/p.
+    Relayed, one copy per part that is hit crosses, (p-1)(1 - (1 - 1/p)^fan), and inside one copy goes to each rank that
+    is hit, g (g_1-1)/g_1 (1 - (1 - 1/g)^fan). Both links work side by side: the slower decides. In a torus of side s
+    every copy takes s / 4 hops on average along each axis that the group spans, so it uses that many links.
     Reference: DeepSeek-V3 (arXiv:2412.19437, section 3.2.2), DeepEP.
     """
     ranks = group.inside * group.parts
     parts = group.parts
-    hit_parts = (parts - 1) * -np.expm1(fan * np.log1p(-1 / np.maximum(parts, 1 + np.finfo(float).eps)))
     direct = fan * (parts - 1) / parts
-    copies = np.where(relayed > 0, np.minimum(hit_parts, direct), direct)
-    within = fan * (group.inside - 1) / ranks
-    passed_on = np.where(relayed > 0, fan * (parts - 1) / parts * (group.inside - 1) / group.inside, 0.0)
-    inner = moved * (within + passed_on) / group.bandwidth * _hops(group, fabric)
+    copies = np.where(relayed > 0, np.minimum((parts - 1) * _chosen(fan, parts), direct), direct)
+    alone = fan * (group.inside - 1) / ranks
+    once = parts * (group.inside - 1) * _chosen(fan, ranks)
+    inner = moved * np.where(relayed > 0, once, alone) / group.bandwidth * _hops(group, fabric)
     outer = moved * copies / fabric.outer_bandwidth
     timing = _timed(np.maximum(inner, outer), group, fabric, 1.0, 1.0, moved)
     busy = ((moved > 0) & (ranks > 1)) * 1.0
     return Timing(timing.total + busy * fixed, 0.0, 0.0, 0.0, timing.link, timing.fixed + busy * fixed)
 
 
+def _chosen(fan: Value, places: Value) -> Value:
+    """Share of `places` that at least one of `fan` random choices hits: 1 - (1 - 1/places)^fan."""
+    return -np.expm1(fan * np.log1p(-1 / np.maximum(places, 1 + np.finfo(float).eps)))
+
+
 def _hops(group: Group, fabric: Fabric) -> Value:
-    """Links that one copy of an all-to-all occupies: 1 behind a switch, axes side / 4 (at least 1) in a torus."""
+    """Links that one copy of an all-to-all occupies: 1 behind a switch; in a torus a quarter of each axis it spans."""
     if not fabric.axes:
         return 1.0
-    return np.maximum(fabric.axes * group.inside ** (1 / fabric.axes) / 4, 1.0)
+    side = fabric.inner_size ** (1 / fabric.axes)
+    spans = np.clip(np.ceil(np.log(group.inside) / np.log(side)), 1, fabric.axes)
+    return np.maximum(spans * np.where(spans > 1, side, group.inside) / 4, 1.0)
 
 
 def send_time(moved: Value, inside: Value, fabric: Fabric) -> Timing:

@@ -9,18 +9,31 @@ from silicast.laws.timing import Timing, Value, overlapped
 #: rows of the smallest matrix instruction: a product of fewer rows costs this many
 ROW_QUANTUM = 16.0
 #: an output with fewer tiles than cores is cut along k by at most this factor (split-K)
-SPLIT_K = 8.0
+SPLIT_K = 32.0
+#: tiles a library chooses from, as shares of (tile_m, tile_n): fewer operand bytes per product, or fuller waves
+TILES = ((1.0, 2.0), (1.0, 1.0), (0.5, 1.0), (0.5, 0.5))
+#: rows at which a cost that grows with the rows up to full occupancy has reached half of it: one row tile
+HALF_ROWS = 128.0
 
 
 @dataclass(slots=True)
 class MatrixUnit:
-    """The matrix engine as a kernel finds it: peak FLOP/s, the share of it a GEMM sustains, cores, tile."""
+    """The matrix engine as a kernel finds it: peak FLOP/s, the share of it a GEMM sustains, cores, tile.
+
+    What only calibration knows is neutral by default: `operands`, bytes/s that feed all cores with operands (from the
+    cache); `k_ramp`, values of k that the pipeline of a tile takes to fill; `rounding`, the share of the rounding up
+    to full waves that is paid (persistent kernels pay less); `split`, seconds that adding up the parts of k takes.
+    """
 
     peak: Value
     efficiency: Value
     cores: Value
     tile_m: Value
     tile_n: Value
+    operands: Value = np.inf
+    k_ramp: Value = 0.0
+    rounding: Value = 1.0
+    split: Value = 0.0
 
 
 @dataclass(slots=True)
@@ -34,26 +47,47 @@ class Traffic:
     efficiency: Value
 
 
-def gemm_time(m: Value, n: Value, k: Value, batch: Value, unit: MatrixUnit, traffic: Traffic, launch: Value) -> Timing:
+def gemm_time(
+    m: Value, n: Value, k: Value, batch: Value, unit: MatrixUnit, traffic: Traffic, launch: Value, ramp: Value = 0.0
+) -> Timing:
     """Matrix product: tiles run in waves on the cores, against the bytes that must move.
 
-    t = launch + (t_c^3 + t_m^3)^(1/3) with
-    t_c = waves x 2 tile_m tile_n k cores / (e P), tile_m = min(tile, m rounded up to 16 rows),
-    waves = ceil(tiles / cores), or the fraction tiles / cores (at least 1/8, split-K) when one wave is not full,
+    t = launch + ramp m / (m + 128) + (t_c^3 + t_m^3)^(1/3),
+    t_c = min over tiles and split-K of waves x max(2 h tile_n cores / (e P), cores (h b_a + tile_n b_w) / B_o)
+    (k / s + k_ramp), h = min(tile_m, m rounded up to 16 rows), waves = max(1, tiles / cores, rounded up by
+    `rounding`); an unfilled wave may be cut s times along k, for `split` seconds,
     t_m = batch (n k b_w + m k b_a + m n b_o) / (e_m W).
 
-    m, n, k in values, P in FLOP/s, W in B/s, launch and result in s. More work never takes less time: each factor
-    is a non-decreasing staircase. Reference: roofline (Williams et al. 2009); wave quantisation (NVIDIA, Matrix
-    Multiplication Background User's Guide).
+    m, n, k in values, P in FLOP/s, W and B_o in B/s, times in s. `ramp` is what a preceding pass over the rows costs
+    once it fills the cores. More work never takes less time: each candidate is a non-decreasing staircase, and so is
+    the least of them. Reference: roofline (Williams et al. 2009); tile and wave quantisation (NVIDIA, Matrix
+    Multiplication Background User's Guide); split-K and stream-K (arXiv:2301.03598).
     """
-    height = np.minimum(unit.tile_m, ROW_QUANTUM * np.ceil(m / ROW_QUANTUM))
-    tiles = batch * np.ceil(m / unit.tile_m) * np.ceil(n / unit.tile_n) / unit.cores
-    waves = np.where(tiles < 1, np.maximum(tiles, 1 / SPLIT_K), np.ceil(tiles))
-    matrix = waves * (2 * height * unit.tile_n * unit.cores) * k / (unit.efficiency * unit.peak)
+    matrix: Value = np.inf
+    for tall, wide in TILES:
+        matrix = np.minimum(matrix, _tiled(m, n, k, batch, (unit.tile_m * tall, unit.tile_n * wide), unit, traffic))
     moved = batch * (n * k * traffic.weight + m * (k * traffic.activation + n * traffic.output))
     memory = moved / (traffic.efficiency * traffic.bandwidth)
     busy = (m > 0) * 1.0
-    return Timing(busy * (launch + overlapped(matrix, memory)), busy * matrix, 0.0, memory, 0.0, busy * launch)
+    fixed = busy * (launch + ramp * m / (m + HALF_ROWS))
+    return Timing(fixed + busy * overlapped(matrix, memory), busy * matrix, 0.0, memory, 0.0, fixed)
+
+
+def _tiled(
+    m: Value, n: Value, k: Value, batch: Value, tile: tuple[Value, Value], unit: MatrixUnit, traffic: Traffic
+) -> Value:
+    """Seconds of the matrix engine with one tile: whole along k, or cut where that fills the cores."""
+    tile_m, tile_n = tile
+    height = np.minimum(tile_m, ROW_QUANTUM * np.ceil(m / ROW_QUANTUM))
+    multiply = 2 * height * tile_n * unit.cores / (unit.efficiency * unit.peak)
+    feed = (height * traffic.activation + tile_n * traffic.weight) * unit.cores / unit.operands
+    per_k = np.maximum(multiply, feed)
+    full = batch * np.ceil(m / tile_m) * np.ceil(n / tile_n) / unit.cores
+    waves = np.maximum(full + unit.rounding * (np.ceil(full) - full), 1.0)
+    whole = waves * per_k * (k + unit.k_ramp)
+    parts = np.exp2(np.floor(np.log2(np.clip(1 / np.maximum(full, 1 / SPLIT_K), 1.0, SPLIT_K))))
+    cut = np.where(parts > 1, per_k * (k / parts + unit.k_ramp) + unit.split, np.inf)
+    return np.minimum(whole, cut)
 
 
 @dataclass(slots=True)
@@ -75,19 +109,27 @@ def experts_hit(tokens: Value, topk: Value, physical: Value, local: Value, sprea
 
 
 def grouped_gemm_time(
-    rows: Value, hit: Value, shape: tuple[Value, Value], unit: MatrixUnit, traffic: Traffic, floor: tuple[Value, Value]
+    rows: Value,
+    hit: Value,
+    shape: tuple[Value, Value],
+    unit: MatrixUnit,
+    traffic: Traffic,
+    floor: tuple[Value, Value],
+    sorting: Value = 0.0,
 ) -> Timing:
     """Products of the experts of one device: padded rows against the weights of the experts that were hit.
 
-    t = launch + (t_c^3 + t_m^3)^(1/3), t_c = 2 (rows + pad hit) n k / (e P),
-    t_m = (hit n k b_w + rows (k b_a + n b_o)) / (e_m W).
+    t = launch + sorting rows / (rows + 128) + (t_c^3 + t_m^3)^(1/3),
+    t_c = 2 (rows + pad hit) n (k + k_ramp) / (e P), t_m = (hit n k b_w + rows (k b_a + n b_o)) / (e_m W).
 
     `shape` = (n, k), `floor` = (launch s, pad rows). Each expert's rows are padded to a tile: on average half a tile
-    is wasted per expert hit. Reference: MegaBlocks (arXiv:2211.15841), DeepGEMM's masked grouped layout.
+    is wasted per expert hit. `sorting` is what bringing the rows into the order of the experts costs once there are
+    more than a few. Reference: MegaBlocks (arXiv:2211.15841), DeepGEMM's masked grouped layout.
     """
     (n, k), (launch, pad) = shape, floor
-    matrix = 2 * (rows + pad * hit) * n * k / (unit.efficiency * unit.peak)
+    matrix = 2 * (rows + pad * hit) * n * (k + unit.k_ramp) / (unit.efficiency * unit.peak)
     moved = hit * n * k * traffic.weight + rows * (k * traffic.activation + n * traffic.output)
     memory = moved / (traffic.efficiency * traffic.bandwidth)
     busy = (rows > 0) * 1.0
-    return Timing(busy * (launch + overlapped(matrix, memory)), matrix, 0.0, memory, 0.0, busy * launch)
+    fixed = busy * (launch + sorting * rows / (rows + HALF_ROWS))
+    return Timing(fixed + busy * overlapped(matrix, memory), matrix, 0.0, memory, 0.0, fixed)

@@ -8,19 +8,14 @@ from typing import Any, get_args
 import numpy as np
 
 from silicast.dtypes import BYTES
-from silicast.errors import LayoutError
 from silicast.model.blocks import Block, Linear, MixtureOfExperts, Shard, norm, shard
 from silicast.model.blocks.indexer import INDEX_KEY_BYTES
+from silicast.model.layouts import Rule, all_hold, attention_rules, expert_rules, raise_broken
 from silicast.model.ops import Collective, Op, Scope, Size, Vector
 from silicast.scenario import Layout, Load, Precision
 from silicast.stack import Stack
 
 Counted = tuple[tuple[Block, int], ...]
-
-#: scopes that stay in 16 bit in published checkpoints
-UNQUANTISED: frozenset[Scope] = frozenset({"router", "head", "embedding"})
-#: experts held twice for balance, as a share of the routed ones, at most (DeepSeek: 32 of 256; CloudMatrix384: 64)
-MOST_REDUNDANT = 0.5
 
 
 @dataclass(frozen=True)
@@ -168,35 +163,15 @@ class Model:
 
     def check(self, layout: Layout) -> None:
         """Raises LayoutError when a size does not divide the heads, the columns, the experts or the layers."""
-        for rule in self._rules(layout):
-            broken = np.atleast_1d(~np.asarray(rule.holds))
-            if np.any(broken):
-                size = np.broadcast_to(rule.size, broken.shape)[broken][0]
-                raise LayoutError(f"{rule.name} = {size:g} {rule.problem} of {self.id}. {rule.advice}")
+        raise_broken(self.id, self._rules(layout))
 
     def allows(self, layout: Layout) -> Any:
         """Which rows of a layout array `check` would accept, as booleans."""
-        good: Any = True
-        for rule in self._rules(layout):
-            good = good & np.asarray(rule.holds)
-        return good
+        return all_hold(self._rules(layout))
 
-    def _rules(self, layout: Layout) -> Iterator["Rule"]:
-        tp, ep, pp = (np.asarray(size) for size in (layout.tp, layout.ep, layout.pp))
-        for units, name in self._units:
-            yield Rule("tp", tp, units % tp == 0, f"does not divide the {units} {name}", _divisors(units))
-        yield Rule("pp", pp, pp <= self.layers, f"exceeds the {self.layers} layers", f"Use at most {self.layers}.")
-        if not self.experts:
-            yield Rule("ep", ep, ep <= 1, "needs routed experts, which is not true", "Leave ep at 1.")
-            return
-        # an expert is on at least one rank; where ep does not divide, some are held twice (redundant experts)
-        copies = np.ceil(self.experts / ep) * ep
-        fits = copies <= self.experts * (1 + MOST_REDUNDANT)
-        yield Rule("ep", ep, fits, f"leaves ranks without one of the {self.experts} experts", _divisors(self.experts))
-        cut = np.asarray(layout.expert_tp)
-        for columns in self._expert_columns:
-            problem = f"(tp x attention_dp x cp / ep) does not divide the {columns} columns of an expert"
-            yield Rule("expert tp", cut, columns % cut == 0, problem, f"{_divisors(columns)} Or raise ep.")
+    def _rules(self, layout: Layout) -> Iterator[Rule]:
+        yield from attention_rules(layout, self._units, self.layers)
+        yield from expert_rules(layout, self.experts, self._expert_columns)
 
     @cached_property
     def _units(self) -> tuple[tuple[int, str], ...]:
@@ -304,17 +279,6 @@ class Model:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A condition on one size of a layout: where it holds, and what to say where it does not."""
-
-    name: str
-    size: Any
-    holds: Any
-    problem: str
-    advice: str
-
-
 def counted(blocks: list[Block]) -> Counted:
     """Equal blocks once, with their count, in order of appearance."""
     found: dict[Block, int] = {}
@@ -341,11 +305,6 @@ def _times(op: Op, count: Size, part: str | None = None) -> Op:
     if part:
         changes["part"] = part
     return replace(op, **changes)
-
-
-def _divisors(units: int) -> str:
-    good = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256, 320) if units % size == 0]
-    return f"Use one of {', '.join(map(str, good))}."
 
 
 __all__ = ["Counted", "Model", "Quantisation", "counted"]

@@ -185,7 +185,7 @@ class Collective:
     values: Size
     group: Size
     stride: Size
-    fan: int = 1
+    fan: Size = 1
     quantised: bool = False
     relayed: Size = 0
     count: Size = 1

@@ -201,12 +201,12 @@ def ratio_map(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT
             "scale": {"domain": bins(pivot), "range": tints},
             "legend": {"orient": "bottom", "columns": 2, "symbolType": "square",
                        "symbolStrokeColor": palette.muted}}  # fmt: skip
-    tips = _tips(phase="phase", load="load", context="context, tokens", text="ratio (80 % range)",
+    tips = _tips(load="phase, sequences", context="context, tokens", text="ratio (80 % range)",
                  sentence=f"against {pivot:g}")  # fmt: skip
-    cell = {"x": x, "y": y}
+    cell = {"x": x, "y": y, "tooltip": tips}
     layers: list[Spec] = [
         {"mark": {"type": "rect", "stroke": palette.surface, "strokeWidth": 2},
-         "encoding": {**cell, "color": fill, "tooltip": tips}},
+         "encoding": {**cell, "color": fill}},
         {"transform": [{"filter": "datum.side == 'undecided'"}],
          "mark": {"type": "rect", "filled": False, "strokeDash": [3, 3], "width": {"band": 0.94},
                   "height": {"band": 0.88}},
@@ -441,7 +441,7 @@ def _stacked(
          "encoding": {"x": x, "y": y, "order": order, "tooltip": tips, "color": colour}},
         {"mark": {"type": "text", "fontSize": 11, "yOffset": 9},
          "encoding": {"x": x | {"bandPosition": 0.5}, "y": y, "order": order, "detail": {"field": "part"},
-                      "text": {"field": "label"}, "color": {"value": palette.on_part}}},
+                      "tooltip": tips, "text": {"field": "label"}, "color": {"value": palette.on_part}}},
         {"data": {"values": titles},
          "mark": {"type": "text", "align": "left", "fontSize": 12, "fontWeight": 600, "yOffset": -13},
          "encoding": {"x": {"datum": 0, "type": "quantitative"}, "y": y, "text": {"field": "text"},
@@ -483,7 +483,7 @@ def _log_axis(values: Iterable[float], room: float = 1.15) -> Row:
     known = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
     low, high = min(known) / room, max(known) * room
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps_per_decade = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if high / low < 8 else (1, 2, 5)
+    steps_per_decade = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if high / low < 30 else (1, 2, 5)
     ticks = [round(step * 10.0**power, 6) for power in exponents for step in steps_per_decade]
     return {
         "scale": {"type": "log", "domain": [low, high], "nice": False},

@@ -93,7 +93,7 @@ def headline(answer: Validation) -> list[str]:
 
 def groups_table(answer: Validation) -> Table:
     """One line per chip, stack and metric."""
-    table = _table("Errors in % by chip, stack and metric (a run counts once; throughput is per device)")
+    table = _table("Errors in % by chip, stack and metric; throughput per device; a run counts once")
     for name in ("chip", "stack", "metric"):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     for name in ("rows", "fc", "med", "mean", "P90", "bias", "rank", "band"):

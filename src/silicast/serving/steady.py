@@ -261,7 +261,9 @@ def disaggregated(
     queues in front. A run of `requests` starts with all of them at once: in the first wave a prompt waits for half of
     the others.
     """
-    steps = np.maximum((np.asarray(workload.output_tokens, dtype=float) - 1) / draft.yield_per_step, 1e-9)
+    steps = np.maximum(
+        (np.asarray(workload.output_tokens, dtype=float) - 1) / draft.yield_per_step, np.finfo(float).eps
+    )
     wanted = np.asarray(workload.concurrency, dtype=float)
     top = np.minimum(wanted / pools.decode_ranks, pools.most)
     batches = top * np.geomspace(1 / SPAN, 1, GRID)[:, None]

@@ -45,6 +45,9 @@ INSTALL = "pip install 'silicast[calibrate]'"
 #: experts without a gate (squared ReLU): hidden or intermediate width of the only such models in the tables
 UNGATED_TOPK, UNGATED_WIDTH = 22, 2688
 
+HEAD_DIMS = (64, 128, 256)
+MOST_GROUPED = 16
+
 Columns = dict[str, Array]
 
 
@@ -64,7 +67,12 @@ def tables(folder: Path) -> list[Path]:
             f"'{folder}' has no operator tables; expected <system>/<family>/<framework>/<version>/*.parquet "
             f"of aiconfigurator-core under systems/data, for one of {', '.join(CHIPS)}."
         )
-    return [_newest(versions[key]) for key in sorted(versions)]
+    return [path for key in sorted(versions) for path in _chosen(versions[key])]
+
+
+def _chosen(paths: list[Path]) -> list[Path]:
+    """All versions of the expert-parallel tables, which differ in the number of nodes; else the newest complete one."""
+    return paths if "deepep" in paths[0].stem else [_newest(paths)]
 
 
 def _newest(paths: list[Path]) -> Path:
@@ -134,6 +142,9 @@ def _library(columns: Columns) -> Array:
 
 
 def _gemm(columns: Columns, about: dict[str, Any]) -> Iterator[Operators]:
+    """vLLM's block-scaled FP8 products are launched eagerly here: 60 to 200 us of host time each, so left out."""
+    if about["stack"] == "vllm":
+        columns = _picked(columns, columns["gemm_dtype"].astype(str) != "fp8_block")
     yield operators(
         len(columns["m"]), op="gemm", m=columns["m"], n=columns["n"], k=columns["k"],
         dtype=_named(columns["gemm_dtype"], DTYPES), library=_library(columns), latency_us=columns["latency"] * 1e3,
@@ -164,7 +175,7 @@ def _moe(columns: Columns, about: dict[str, Any]) -> Iterator[Operators]:
 
 def _attention(op: str) -> Callable[[Columns, dict[str, Any]], Iterator[Operators]]:
     def read_table(columns: Columns, about: dict[str, Any]) -> Iterator[Operators]:
-        columns = _picked(columns, columns["window_size"] == 0) if "window_size" in columns else columns
+        columns = _picked(columns, _full_attention(columns))
         prefill = op == "attention_fwd_causal"
         kv_heads = columns["num_key_value_heads"]
         yield operators(
@@ -176,6 +187,17 @@ def _attention(op: str) -> Callable[[Columns, dict[str, Any]], Iterator[Operator
         )  # fmt: skip
 
     return read_table
+
+
+def _full_attention(columns: Columns) -> Array:
+    """Rows without a window whose shape a main kernel covers.
+
+    Head sizes of 192 and 512, and more than 16 query heads per key head on one device, run on fallback kernels there.
+    """
+    heads, keys = columns["num_heads"], np.maximum(columns["num_key_value_heads"], 1)
+    grouped = np.where(columns["num_key_value_heads"] == 0, 1, heads / keys)
+    windowed = columns["window_size"] > 0 if "window_size" in columns else np.zeros(len(heads), dtype=bool)
+    return np.asarray(~windowed & np.isin(columns["head_dim"], HEAD_DIMS) & (grouped <= MOST_GROUPED))
 
 
 def _mla(op: str) -> Callable[[Columns, dict[str, Any]], Iterator[Operators]]:
@@ -198,11 +220,9 @@ def _nccl(columns: Columns, about: dict[str, Any]) -> Iterator[Operators]:
     columns, kind = _picked(columns, keep), kind[keep]
     size = columns["message_size"] * _bytes(kind)
     op = _named(columns["op_name"], {"alltoall": "all_to_all"})
-    # NCCL's size is that of the send buffer: an all-gather's result is `group` times as large
-    whole = np.where(op == "all_gather", columns["num_gpus"], 1.0)
     about = about | {"library": "nccl"}
     yield operators(
-        len(kind), op=op, bytes=size * whole, group=columns["num_gpus"], latency_us=columns["latency"] * 1e3, **about
+        len(kind), op=op, bytes=size, group=columns["num_gpus"], latency_us=columns["latency"] * 1e3, **about
     )
 
 

@@ -179,7 +179,8 @@ class MixtureOfExperts(Stateless):
         if np.any(direct):
             count = travels * present((ep > 1) & direct)
             gather = travels - count
-            owned, sizes = values / ranks, (ep, shard.expert_tp, self.computing)
+            # every rank that holds a part of an expert needs the token
+            owned, sizes = shard.owned * self.width, (ranks, 1, self.computing * shard.expert_tp)
             ops += [
                 Collective("dispatch", "exchange", "all_to_all", owned, *sizes, True, shard.prefills, count),
                 Collective("combine", "exchange", "all_to_all", owned, *sizes, False, shard.prefills, count),

@@ -14,7 +14,8 @@ class Shard:
     """One device's part of a step.
 
     rows      rows of its GEMMs: prefill tokens are divided over cp, decode tokens are not
-    tokens    tokens of all attention groups of the stage
+    tokens    tokens of all attention groups of the stage, of which a share may prefill
+    owned     tokens that this device sends to the experts: a busy rank's, divided over tp and cp
     ranks     devices of the stage, which share its experts; each expert is cut over `expert_tp` of them
     prefilled, decoded   tokens of sequences that prefill (this rank's share) and that decode (on every rank)
     parallel  1 where tp > 1, else 0: the count of an exchange among the tensor-parallel ranks
@@ -27,6 +28,7 @@ class Shard:
     stack: Stack
     rows: Size
     tokens: Size
+    owned: Size
     ranks: Size
     expert_tp: Size
     prefilled: Size
@@ -54,7 +56,8 @@ def shard(load: Load, layout: Layout, stack: Stack) -> Shard:
         layout=layout,
         stack=stack,
         rows=prefilled + decoded,
-        tokens=(whole + decoded) * layout.attention_dp,
+        tokens=load.mean_tokens * layout.attention_dp,
+        owned=(whole + decoded) / (layout.tp * layout.cp),
         ranks=ranks,
         expert_tp=ranks // layout.ep,
         prefilled=prefilled,

@@ -12,6 +12,9 @@ from silicast.model.families.vision import kimi_vision
 
 MODEL_TYPES = ("deepseek_v2", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "kimi_k2", "kimi_k25")
 
+#: prompts shorter than the selection are cheaper with expanded K and V
+ABSORBED = "sparse attention: prompts attend on latents at any length, engines may expand K and V of short ones"
+
 
 def build(identity: str, fields: Fields) -> Model:
     """Layers: latent attention, then a dense network (the first ones) or experts."""
@@ -22,7 +25,8 @@ def build(identity: str, fields: Fields) -> Model:
     for layer, selects in enumerate(selecting(text, layers)):
         blocks += [latent_attention(text, selects), gated_network(text) if layer < dense else moe(text)]
     draft = draft_layer(text, "num_nextn_predict_layers", (latent_attention(text), 1), (moe(text), 1))
-    return decoder(identity, text, counted(blocks), **draft, **kimi_vision(fields))
+    omissions = (ABSORBED,) if text.has("index_topk") else ()
+    return decoder(identity, text, counted(blocks), **({"omissions": omissions} | draft | kimi_vision(fields)))
 
 
 def latent_attention(fields: Fields, selects: bool = True) -> LatentAttention:

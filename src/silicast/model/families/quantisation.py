@@ -59,17 +59,11 @@ def quantisation(fields: Fields) -> Quantisation | None:
     if config is None or formats is None:
         return None
     weights, activations = formats
-    excluded = _excluded(config.items("modules_to_not_convert", "ignore", "exclude_modules") or [])
-    if "experts" in excluded and not _has_experts(fields):
-        excluded.discard("experts")
+    layers = fields.size("num_hidden_layers", "num_layers", "n_layer", "n_layers", default=0, zero=True)
+    excluded = _excluded(config.items("modules_to_not_convert", "ignore", "exclude_modules") or [], layers)
     kv_cache = "fp8" if config.has("kv_cache_scheme") or config.has("kv_cache_quant_algo") else None
     own = Quantisation(weights, activations, LINEARS - excluded, kv_cache)
     return _narrow_experts(fields, own)
-
-
-def _has_experts(fields: Fields) -> bool:
-    names = ("num_experts", "n_routed_experts", "num_local_experts", "num_routed_experts")
-    return any(fields.has(name) for name in names)
 
 
 def _narrow_experts(fields: Fields, own: Quantisation) -> Quantisation:
@@ -120,9 +114,10 @@ def _format(numbers: Fields) -> str:
     raise ConfigError(f"{numbers.where}: {bits} bits of type {shown(kind)} are not a known format.")
 
 
-def _excluded(items: list[Any]) -> set[Scope]:
+def _excluded(items: list[Any], layers: int) -> set[Scope]:
     """Scopes with a module of a middle layer among the entries, under any prefix that checkpoints use."""
-    middle = {re.sub(r"layers\.\d+\.", f"layers.{_MIDDLE}.", item) for item in items if isinstance(item, str)}
+    named = (item for item in items if isinstance(item, str) and _is_in_the_middle(item, layers))
+    middle = {re.sub(r"layers\.\d+\.", f"layers.{_MIDDLE}.", item) for item in named}
     patterns = [pattern for item in middle if len(item) <= _LONGEST and (pattern := _pattern(item)) is not None]
     return {
         scope
@@ -130,6 +125,12 @@ def _excluded(items: list[Any]) -> set[Scope]:
         for prefix in _PREFIXES
         if any(pattern.match(f"{prefix}{_MIDDLE}.{module}") for pattern in patterns)
     }
+
+
+def _is_in_the_middle(item: str, layers: int) -> bool:
+    """Whether an entry names no layer, or one of the middle half of `layers` (0 = their number is not known)."""
+    found = re.search(r"layers\.(\d{1,6})\.", item)
+    return found is None or not layers or layers <= 4 * int(found[1]) <= 3 * layers
 
 
 def _pattern(item: str) -> re.Pattern[str] | None:
