@@ -88,13 +88,18 @@ def stack(name: str) -> Stack:
 
 
 def coefficients(chip_id: str, stack_id: str) -> Coefficients:
-    """All coefficients of a chip under a stack: the datasheet ones, overridden by fitted ones where there are any."""
+    """All coefficients of a chip under a stack: the datasheet ones, overridden by fitted ones where there are any.
+
+    `stacks/<stack>.toml` are of a stack on all chips and drawn once for all of them.
+    """
+    own, files = f"{chip_id}/{stack_id}", ("datasheet", f"stacks/{stack_id}", f"{chip_id}/all", f"{chip_id}/{stack_id}")
     table: dict[str, Coefficient] = {}
     for folder in reversed(search_path()):
-        for relative in ("datasheet.toml", f"{chip_id}/all.toml", f"{chip_id}/{stack_id}.toml"):
-            path = folder / "coefficients" / relative
+        for name in files:
+            path = folder / "coefficients" / f"{name}.toml"
             if path.is_file():
-                table |= _read_coefficients(path, path.stat().st_mtime_ns, f"{chip_id}/{stack_id}")
+                owner = name if name.startswith("stacks/") else own
+                table |= _read_coefficients(path, path.stat().st_mtime_ns, owner)
     return Coefficients(table)
 
 

@@ -125,7 +125,9 @@ class Machine:
         return {matrix_mode(dtype): dtype for dtype in self.chip.compute.matrix}
 
     def peak(self, mode: str) -> Any:
-        """Dense matrix peak, FLOP/s."""
+        """Dense matrix peak, FLOP/s. Raises PrecisionError where the engine has no such mode."""
+        if mode not in self.modes:
+            raise PrecisionError(f"{self.chip.id} has no {mode} matrix mode, only {', '.join(self.modes)}.")
         key = self.modes[mode]
         return self.field(f"compute.matrix.{key}", self.chip.compute.matrix[key])
 

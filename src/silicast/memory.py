@@ -8,17 +8,19 @@ from numpy.typing import NDArray
 
 from silicast.machine import Format, Machine
 from silicast.model.architecture import Model
-from silicast.model.ops import Scope
-from silicast.scenario import Layout, Size
-from silicast.stack import MemoryBasis
+from silicast.model.ops import Gemm, GroupedGemm, Scope
+from silicast.scenario import Layout, Load, Size
+from silicast.stack import MemoryBasis, Stack
 
 Array = NDArray[Any]
 
 GIB = float(1 << 30)
-#: hidden-sized copies that live between operators: input, residual, Q, K, V, attention output, FFN input and output
-LIVE_COPIES = 8
-#: 16-bit activations; FP32 recurrent states and logits; 8-bit keys of an indexer
-ACTIVATION_BYTES, STATE_BYTES, LOGIT_BYTES, INDEX_BYTES = 2.0, 4.0, 4.0, 1.0
+#: hidden-sized copies that live between operators: input, residual, attention output, FFN output
+LIVE_COPIES = 4
+#: rows of logits made at once: one per sequence, and engines sample no more together
+MOST_LOGITS = 1024
+#: 16-bit activations; FP32 recurrent states and logits
+ACTIVATION_BYTES, STATE_BYTES, LOGIT_BYTES = 2.0, 4.0, 4.0
 #: send and receive side of the dispatch and of the combine
 EXCHANGE_BUFFERS = 4
 
@@ -71,22 +73,21 @@ def memory(
 ) -> Memory:
     """Memory of one device at `context` tokens per sequence. All layouts at once.
 
-    Weights by scope in their stored format; cache in whole blocks; activations of one chunk: tokens x (8 hidden + the
-    widest inner layer) x 2 B + FP32 logits; exchange buffers of expert parallelism: tokens x top-k x hidden, sent and
+    Weights by scope in their stored format; cache in whole blocks; activations of one chunk: tokens x (4 hidden + the
+    widest product) x 2 B + FP32 logits; exchange buffers of expert parallelism: tokens x top-k x hidden, sent and
     received; runtime: context, captured graphs, communication.
     """
     stack = machine.stack
     held = model.weights(layout, stack, options.drafts)
     weights = sum(np.asarray(number) * formats[scope].weight_bytes for scope, number in held.items())
     blocks = np.ceil(np.asarray(context, dtype=float) / options.block_tokens) * options.block_tokens
-    sequence = model.cache_values(layout, blocks, options.drafts) * options.kv_bytes
-    sequence = sequence + model.index_values(layout, blocks, options.drafts) * INDEX_BYTES
+    sequence = model.cache_bytes(layout, blocks, options.kv_bytes, options.drafts)
     sequence = sequence + model.state_values(layout) * STATE_BYTES
     shape = np.broadcast_shapes(np.shape(layout.devices), np.shape(context))
     return Memory(
         capacity=_full(_middle(machine.capacity), shape),
         weights=_full(weights, shape),
-        activations=_full(_activations(model, layout, options.chunk_tokens), shape),
+        activations=_full(_activations(model, layout, stack, options.chunk_tokens), shape),
         buffers=_full(_buffers(model, layout, options.chunk_tokens), shape),
         runtime=_full(_middle(machine.coefficient("memory", "runtime")), shape),
         sequence=_full(sequence, shape),
@@ -105,12 +106,18 @@ class CacheOptions:
     drafts: bool = False
 
 
-def _activations(model: Model, layout: Layout, tokens: int) -> Size:
-    widest = max((units for block, _ in model.blocks for units in block.head_units()), default=model.hidden)
-    copies = LIVE_COPIES * model.hidden + widest / np.asarray(layout.tp)
+def _activations(model: Model, layout: Layout, stack: Stack, tokens: int) -> Size:
+    """Bytes of one chunk between operators: live copies of the hidden state, the widest product's input and output
+    (or the permuted tokens of the experts beside them), FP32 logits of at most MOST_LOGITS rows."""
+    ops = model.ops(Load(prefill_sequences=1, prefill_tokens=tokens), layout, stack)
+    widest: Size = 0
+    for op in ops:
+        if isinstance(op, Gemm) and op.name != "head":
+            widest = np.maximum(widest, op.m * (op.n + op.k))
+        elif isinstance(op, GroupedGemm):
+            widest = np.maximum(widest, op.rows * (op.n + op.k))
     logits = model.vocabulary / np.asarray(layout.tp) * LOGIT_BYTES
-    found: Size = tokens * copies * ACTIVATION_BYTES + np.minimum(tokens, 1024) * logits
-    return found
+    return (tokens * LIVE_COPIES * model.hidden + widest) * ACTIVATION_BYTES + min(tokens, MOST_LOGITS) * logits
 
 
 def _buffers(model: Model, layout: Layout, tokens: int) -> Size:

@@ -30,6 +30,7 @@ STATE_BYTES = 4.0
 DECODE_ROWS = 64.0
 #: what is not quantised
 PLAIN = Format("bf16", "bf16")
+EIGHT_BIT = Format("fp8", "fp8")
 
 
 @dataclass(slots=True)
@@ -99,6 +100,8 @@ def step_time(model: Model, load: Load, how: Pass, machine: Machine) -> Step:
     waiting = host.host_time(
         sequences, machine.coefficient("host", "step"), machine.coefficient("host", "per_sequence")
     )
+    prefills = _trailing(np.asarray(load.prefill_sequences * load.prefill_tokens) > 0, machine)
+    waiting = waiting + prefills * machine.coefficient("host", "prefill_step")
     return Step(np.asarray(device + waiting), zero + waiting, hidden, np.asarray(how.microbatches), groups)
 
 
@@ -278,6 +281,7 @@ def _attentions(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> T
         cores=machine.cores,
         bandwidth=machine.bandwidth * _attending(kernels, "memory_efficiency", machine),
         setup=_attending(kernels, "tile_setup", machine, 0.0),
+        pipelined=1.0 - prefill,
     )
     work = attention.Scores(rows["flops"], rows["pairs"] * rows["heads"], longest, moved, rows["sequences"] * tiles)
     timing = attention.attention_time(work, engine, _attention_launch(kernels, machine))
@@ -286,8 +290,9 @@ def _attentions(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> T
 
 def _attention_kernels(op: Attention, kv_bytes: float) -> tuple[str, ...]:
     """Names under which the coefficients of an attention kernel are looked up: phase, latent or not, cache format."""
-    latent = op.qk_dim != op.v_dim and bool(np.all(np.asarray(op.kv_values) < op.qk_dim + op.v_dim))
-    name = f"mla_{op.phase}" if latent or op.qk_dim != op.v_dim else op.phase
+    unabsorbed = op.phase == "prefill" and op.qk_dim != op.v_dim
+    latent = unabsorbed or bool(np.all(np.asarray(op.kv_values) < op.qk_dim + op.v_dim))
+    name = f"mla_{op.phase}" if latent else op.phase
     return (f"{name}_fp8", name, op.phase) if kv_bytes < ACTIVATION_BYTES else (name, op.phase)
 
 
@@ -386,10 +391,11 @@ def _exchange(op: Collective, moved: Array, group: Array, stride: Array, machine
             return apart
         passed = _to_all(op, moved, group, stride, relayed, machine, "all_to_all_relayed")
         return Timing(*(np.where(relayed > 0, getattr(passed, name), getattr(apart, name)) for name in _TIMING))
-    fabric = _fabric(op.pattern, machine)
-    lies = collective.divide(group, stride, fabric)
-    law = collective.all_reduce_time if op.pattern == "all_reduce" else collective.all_gather_time
-    return law(moved, lies, fabric)
+    if op.pattern == "all_reduce":
+        fabric = _fabric("all_reduce", machine)
+        return collective.all_reduce_time(moved, collective.divide(group, stride, fabric), fabric)
+    fabric = _fabric("all_gather", machine)
+    return collective.all_gather_time(moved, collective.divide(group, stride, fabric), fabric)
 
 
 def _to_all(
@@ -397,25 +403,30 @@ def _to_all(
 ) -> Timing:
     fabric = _fabric(kind, machine)
     fixed = machine.coefficient("collective", "latency_all_to_all", kind)
-    return collective.all_to_all_time(moved, op.fan, relayed, collective.divide(group, stride, fabric), fabric, fixed)
+    return collective.all_to_all_time(
+        moved, _trailing(op.fan, machine), relayed, collective.divide(group, stride, fabric), fabric, fixed
+    )
 
 
 def _fabric(kind: str, machine: Machine) -> collective.Fabric:
     """The fabric as one kind of exchange finds it: what calibration knows of the kind replaces the general figures."""
-    fabric, known = machine.fabric, {}
+    fabric = machine.fabric
     general = machine.coefficient("collective", "bandwidth_efficiency")
-    for domain, name in (("inner", "bandwidth_efficiency"), ("outer", "outer_efficiency")):
-        share = machine.optional("collective", f"{kind}_{name}")
-        if share is not None:
-            known[f"{domain}_bandwidth"] = getattr(fabric, f"{domain}_bandwidth") / general * share
-    for field_name, name in (("second", "second_exchange"), ("switch", "switch_share"), ("hop", "hop")):
-        value = machine.optional("collective", f"{kind}_{name}")
+    inner = machine.coefficient("collective", "bandwidth_efficiency", kind)
+    outer = machine.optional("collective", "outer_efficiency", kind)
+    known = {
+        "inner_bandwidth": fabric.inner_bandwidth / general * inner,
+        "outer_bandwidth": fabric.outer_bandwidth / general * (inner if outer is None else outer),
+    }
+    for name, coefficient in _EXCHANGE_NAMES.items():
+        value = machine.optional("collective", coefficient, kind)
         if value is not None:
-            known[field_name] = value
-    launch = machine.optional("collective", f"{kind}_launch")
-    if launch is not None:
-        known["launch"] = launch * machine.coefficient("launch", "replay_share")
+            known[name] = value * machine.coefficient("launch", "replay_share") if name == "launch" else value
     return replace(fabric, **known)
+
+
+#: fields of a fabric that only calibration knows
+_EXCHANGE_NAMES = {"second": "second_exchange", "switch": "switch_share", "hop": "hop", "launch": "launch"}
 
 
 _LAWS: tuple[Callable[[Sequence[Op], int, Pass, Machine], Timed | None], ...] = (

@@ -242,5 +242,3 @@ def test_python_and_the_command_line_agree(documents: dict[str, Any]) -> None:
     told = silicast.forecast(LLAMA, H100, silicast.Workload(concurrency=16), tp=4)
     printed = document("forecast", documents)["result"]["estimates"]["tpot_ms"]["value"]
     assert told.estimates["tpot_ms"].value == pytest.approx(printed, rel=1e-12)
-
-

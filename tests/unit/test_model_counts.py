@@ -4,12 +4,15 @@ import csv
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from silicast.model import Model, read_model
-from silicast.model.config import aliases, model_ids
+from silicast.model.config import Fields, aliases, model_ids
+from silicast.model.families import build
 from silicast.model.provenance import provenance
+from silicast.scenario import Layout
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,3 +152,37 @@ def test_aliases_have_a_target(alias: str) -> None:
 
 def test_from_hf_is_read_model() -> None:
     assert Model.from_hf("Qwen/Qwen3-8B") is read_model("Qwen/Qwen3-8B")
+
+
+@pytest.mark.parametrize(
+    ("changes", "parameters"),
+    [({}, 5_077_177_856), ({"num_kv_shared_layers": 10, "use_double_wide_mlp": True}, 5_657_561_600)],
+)
+def test_small_gemma_4_with_per_layer_embeddings(changes: dict[str, Any], parameters: int) -> None:
+    """No such file ships: the defaults of Gemma4TextConfig of transformers 5.24.0, counted with its class."""
+    values = {
+        "model_type": "gemma4_text", "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 30,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "sliding_window": 512,
+        "vocab_size": 262144, "vocab_size_per_layer_input": 262144, "hidden_size_per_layer_input": 256,
+    }  # fmt: skip
+    model = build("gemma-4-small", Fields(values | changes, "config.json"))
+    assert model.parameters == parameters
+    owning = 20 if changes else 30  # layers that reuse K and V cache nothing; every sixth one is full
+    full = owning // 6
+    assert float(model.cache_values(Layout(), 1)) == 2 * 4 * ((owning - full) * 256 + full * 512)
+
+
+def test_kimi_linear_the_layers_of_kimi_k3_that_transformers_has() -> None:
+    """No such file ships: the defaults of KimiLinearConfig of transformers 5.24.0, counted with its class."""
+    linear = {
+        "kda_layers": [layer for layer in range(1, 28) if layer not in (5, 9, 13, 17, 21, 25)],
+        "num_heads": 32, "head_dim": 128, "short_conv_kernel_size": 4,
+    }  # fmt: skip
+    values = {
+        "model_type": "kimi_linear", "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 27,
+        "num_attention_heads": 32, "vocab_size": 163840, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64, "v_head_dim": 128, "moe_intermediate_size": 1024, "num_experts": 256,
+        "num_experts_per_token": 8, "num_shared_experts": 1, "first_k_dense_replace": 1,
+        "max_position_embeddings": 1048576, "linear_attn_config": linear,
+    }  # fmt: skip
+    assert build("kimi-linear", Fields(values, "config.json")).parameters == 49_133_074_464

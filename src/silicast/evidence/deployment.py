@@ -3,11 +3,12 @@
 Only `Scenario`s enter: never an id, a source, a note or a value.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from silicast import catalog
+from silicast.coefficients import Coefficient, Coefficients
 from silicast.dtypes import BYTES
 from silicast.errors import NotFoundError, SilicastError
 from silicast.estimate import Sampler
@@ -112,9 +113,13 @@ class Plan:
 
 @dataclass(slots=True)
 class Pools:
-    """Models and machines by key, each built once; numbers are points, or `draws` of them."""
+    """Models and machines by key, each built once; numbers are points, or `draws` of them.
+
+    `changes` replace coefficients of the catalog, for a fit that tries others.
+    """
 
     draws: int = 0
+    changes: Mapping[str, Coefficient] = field(default_factory=dict)
     _pools: dict[PoolKey, PoolModel | NoForecastError] = field(default_factory=dict)
     _machines: dict[tuple[str, str | None, str | None], Machine | NoForecastError] = field(default_factory=dict)
 
@@ -132,7 +137,7 @@ class Pools:
         where = chip, system, stack
         found = self._machines.get(where)
         if found is None:
-            found = self._machines[where] = _caught(lambda: _machine(*where, self.draws))
+            found = self._machines[where] = _caught(lambda: _machine(*where, self))
         if isinstance(found, NoForecastError):
             raise found
         return found
@@ -155,11 +160,12 @@ def _caught(build: Callable[[], T]) -> T | NoForecastError:
         return NoForecastError(str(error))
 
 
-def _machine(chip: str, system: str | None, stack: str | None, draws: int) -> Machine:
+def _machine(chip: str, system: str | None, stack: str | None, pools: Pools) -> Machine:
     found = catalog.complete(catalog.chip(chip))
     software = known_stack(stack or found.stack)
     joined = catalog.system(system or found.system)
-    return Machine(found, joined, software, catalog.coefficients(found.id, software.id), Sampler(draws))
+    known = Coefficients({**catalog.coefficients(found.id, software.id).table, **pools.changes})
+    return Machine(found, joined, software, known, Sampler(pools.draws))
 
 
 def known_stack(name: str) -> Stack:

@@ -101,14 +101,14 @@ def _chunks(runs: list[Run], draws: int) -> Iterable[list[Run]]:
 
 def _evaluate(runs: list[Run], points: Pools, drawn: Pools) -> list[_Found | str]:
     try:
-        middle = _answer(runs, points)
-        spread = _answer(runs, drawn) if drawn.draws else None
+        middle = answer(runs, points)
+        spread = answer(runs, drawn) if drawn.draws else None
     except SilicastError as error:
         return [str(error)] * len(runs)
     return [middle.reasons.get(row) or _found(row, run, middle, spread) for row, run in enumerate(runs)]
 
 
-def _answer(runs: list[Any], pools: Pools) -> Answer:
+def answer(runs: list[Any], pools: Pools) -> Answer:
     """All runs of one group with the evaluator of their mode. Infinite and undefined numbers are dropped later."""
     first = runs[0]
     with np.errstate(all="ignore"):

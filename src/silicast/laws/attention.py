@@ -23,32 +23,39 @@ class Scores:
 
 @dataclass(slots=True)
 class AttentionEngine:
-    """Sustained matrix FLOP/s, vector FLOP/s over operations per score, cores, sustained bytes/s, s to set up a tile."""
+    """Sustained matrix FLOP/s, vector FLOP/s over operations per score, cores, sustained bytes/s, s to start a tile.
+
+    `pipelined` is 1 where loads and starts run beside the products of other tiles (decode), 0 where each tile waits
+    for its queries and its output (prefill).
+    """
 
     matrix: Value
     scores: Value
     cores: Value
     bandwidth: Value
     setup: Value = 0.0
+    pipelined: Value = 1.0
 
 
 def attention_time(work: Scores, engine: AttentionEngine, launch: Value) -> Timing:
     """Attention: two products per score, a softmax on the vector units, the cache read once.
 
-    t = launch + (t_c^3 + t_v^3 + t_m^3)^(1/3), t_c = max(F / (e P), cores F_longest / (e P)),
-    t_v = scores s / V + tiles t_0 / cores, t_m = bytes / (e_m W).
+    t = launch + (t_c^3 + (t_v + t_s)^3 + t_m^3)^(1/3) pipelined, else launch + t_s + t_m + (t_c^3 + t_v^3)^(1/3),
+    t_c = max(F / (e P), cores F_longest / (e P)), t_v = scores s / V, t_s = tiles t_0 / cores, t_m = bytes / (e_m W).
 
     F = 2 pairs heads (d_qk + d_v) counts causal pairs once. F_longest is the work of the longest tile of queries of
     one head, which runs on one core: a makespan is at least the mean load and at least the longest job (Graham 1966).
     s vector operations per score at V FLOP/s are the third roof (FlashAttention-3, arXiv:2407.08608, section 3.2);
-    t_0 is what the first and the last scores of a tile cost beyond that: nothing overlaps with them.
+    t_0 is what the first and the last scores of a tile cost beyond that, with nothing of their own to overlap with.
     """
     matrix = np.maximum(work.flops, work.longest * engine.cores) / engine.matrix
-    vector = work.scores / engine.scores + work.tiles * engine.setup / engine.cores
+    vector, start = work.scores / engine.scores, work.tiles * engine.setup / engine.cores
     memory = work.moved / engine.bandwidth
     busy = (work.flops > 0) * 1.0
-    total = busy * (launch + overlapped3(matrix, vector, memory))
-    return Timing(total, matrix, vector, memory, 0.0, busy * launch)
+    beside = overlapped3(matrix, vector + start, memory)
+    apart = start + memory + overlapped(matrix, vector)
+    total = busy * (launch + np.where(np.asarray(engine.pipelined) > 0, beside, apart))
+    return Timing(total, matrix, vector + start, memory, 0.0, busy * launch)
 
 
 def scan_time(flops: Value, moved: Value, matrix: Value, bandwidth: Value, launch: Value) -> Timing:

@@ -8,68 +8,22 @@ names or marks what it shows.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
-from silicast.estimate import Estimate, Part
+from silicast.estimate import Estimate
 from silicast.outcome import Forecast
 from silicast.parts import Explained
 from silicast.planning.compare import Cell, ChipAnswer, Comparison, Ratio
+from silicast.report import vega
 from silicast.report.numbers import rounded
+from silicast.report.vega import LIGHT, Palette, Row, Spec
 
-Spec = dict[str, Any]
-Row = dict[str, Any]
 Phase = Literal["decode", "prefill"]
 Side = Literal["above", "below", "undecided"]
 
 #: typographic signs, by name as they look like others
 DASH, TIMES = "\u2013", "\u00d7"
-
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-
-
-@dataclass(frozen=True, slots=True)
-class Palette:
-    """Colours by use. `low1..3` and `high1..3` are tints of the ratio map, `part1..9` fills that carry dark text."""
-
-    ink: str = "#1c2430"
-    muted: str = "#5b6675"
-    grid: str = "#dfe3e8"
-    surface: str = "#ffffff"
-    gain: str = "#2b6cb0"
-    loss: str = "#c05f14"
-    total: str = "#5b6675"
-    low3: str = "#ee9f54"
-    low2: str = "#f7c592"
-    low1: str = "#fce6ce"
-    high1: str = "#dce9f5"
-    high2: str = "#aecfea"
-    high3: str = "#76addb"
-    on_part: str = "#16202a"
-    part1: str = "#7db8e0"
-    part2: str = "#fdb462"
-    part3: str = "#86c98a"
-    part4: str = "#d3a4d3"
-    part5: str = "#b8bec6"
-    part6: str = "#ffe08a"
-    part7: str = "#f2917a"
-    part8: str = "#6fc3bd"
-    part9: str = "#e8eaed"
-
-    def parts(self) -> list[str]:
-        """The fills of stacked bars, in order."""
-        return [getattr(self, item.name) for item in fields(self) if item.name.startswith("part")]
-
-
-LIGHT = Palette()
-DARK = Palette(
-    ink="#e6eaef", muted="#9aa6b4", grid="#303a46", surface="#171d26", gain="#6aa9e4", loss="#e8935a",
-    total="#9aa6b4", low3="#8f5414", low2="#6b4217", low1="#443322", high1="#20344a", high2="#25507c",
-    high3="#2f6ca8",
-)  # fmt: skip
-PAGE = Palette(**{item.name: f"var(--{item.name.replace('_', '-')})" for item in fields(Palette)})
 
 #: parts of a step in the order in which they are stacked; others follow by size
 PARTS = ("attention", "experts", "ffn", "exchange", "host", "embedding", "head")
@@ -82,9 +36,6 @@ EDGES = (1 / 1.5, 1 / 1.2, 1.0, 1.2, 1.5)
 
 #: share of the longest bar that one letter of a name needs on a phone: 6 of 290 pixels
 LETTER = 6 / 290
-
-#: parts whose longest operator is named on the roofline, per phase
-LABELLED = 2
 
 
 def side(estimate: Estimate, claim: float) -> Side:
@@ -112,7 +63,7 @@ def verdict(answer: Comparison, palette: Palette = LIGHT) -> Spec:
     rows = _distinct([_verdict_rows(ratio, len(answer.ratios) > 1) for ratio in answer.ratios])
     ends = [end for row in rows for end in (row["low"], row["high"])]
     marks = [1.0, *([answer.claim] if answer.claim else [])]
-    x = {"field": "value", "type": "quantitative", "title": None, **_log_axis([*ends, *marks])}
+    x = {"field": "value", "type": "quantitative", "title": None, **vega.log_axis([*ends, *marks])}
     y = {"field": "bar", "type": "nominal", "sort": None, "title": None}
     layers: list[Spec] = [
         *_references(answer.claim, palette),
@@ -120,9 +71,9 @@ def verdict(answer: Comparison, palette: Palette = LIGHT) -> Spec:
          "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": {"value": palette.gain}}},
         {"mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
          "encoding": {"x": x, "y": y, "color": {"value": palette.gain},
-                      "tooltip": _tips(bar="ratio", text="value (80 % range)")}},
+                      "tooltip": vega.tips(bar="ratio", text="value (80 % range)")}},
     ]  # fmt: skip
-    return _chart("Ratio of output tokens per second with its 80 % range", rows, layers, palette, 34 * len(rows))
+    return vega.chart("Ratio of output tokens per second with its 80 % range", rows, layers, palette, 34 * len(rows))
 
 
 def _verdict_rows(ratio: Ratio, several: bool) -> list[Row]:
@@ -151,7 +102,7 @@ def causes(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -
     total = ratio.per_package
     ends = [end for row in rows for end in (row["from"], row["to"])] + [total.low, total.high]
     x = {"field": "from", "type": "quantitative", "title": "ratio per package, log scale",
-         **_log_axis([*ends, *([claim] if claim else [])])}  # fmt: skip
+         **vega.log_axis([*ends, *([claim] if claim else [])])}  # fmt: skip
     y = {"field": "label", "type": "nominal", "sort": None, "title": None}
     colours = {"gain": palette.gain, "loss": palette.loss, "none": palette.muted, "ratio": palette.total}
     colour = {"field": "kind", "type": "nominal", "legend": None,
@@ -161,13 +112,13 @@ def causes(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT) -
         *_references(claim, palette),
         {"mark": {"type": "bar", "height": {"band": 0.62}},
          "encoding": {"x": x, "x2": {"field": "to"}, "y": y, "color": colour,
-                      "tooltip": _tips(cause="cause", text="factor", until="ratio so far")}},
+                      "tooltip": vega.tips(cause="cause", text="factor", until="ratio so far")}},
         {"mark": {"type": "tick", "thickness": 2, "height": {"band": 0.62}},
          "encoding": {"x": x | {"field": "to"}, "y": y, "color": colour}},
         {"data": {"values": last}, "mark": {"type": "rule", "strokeWidth": 2},
          "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y, "color": {"value": palette.ink}}},
     ]  # fmt: skip
-    return _chart("Factors that multiply to the ratio per package", rows, layers, palette, 28 * len(rows))
+    return vega.chart("Factors that multiply to the ratio per package", rows, layers, palette, 28 * len(rows))
 
 
 def cause_rows(ratio: Ratio) -> list[Row]:
@@ -201,7 +152,7 @@ def ratio_map(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT
             "scale": {"domain": bins(pivot), "range": tints},
             "legend": {"orient": "bottom", "columns": 2, "symbolType": "square",
                        "symbolStrokeColor": palette.muted}}  # fmt: skip
-    tips = _tips(load="phase, sequences", context="context, tokens", text="ratio (80 % range)",
+    tips = vega.tips(load="phase, sequences", context="context, tokens", text="ratio (80 % range)",
                  sentence=f"against {pivot:g}")  # fmt: skip
     cell = {"x": x, "y": y, "tooltip": tips}
     layers: list[Spec] = [
@@ -216,7 +167,7 @@ def ratio_map(ratio: Ratio, claim: float | None = None, palette: Palette = LIGHT
         {"mark": {"type": "text", "dy": 10, "fontSize": 10.5},
          "encoding": {**cell, "text": {"field": "range"}, "color": {"value": palette.ink}}},
     ]  # fmt: skip
-    return _chart(
+    return vega.chart(
         "Ratio per package by phase, batch and context", rows, layers, palette, 44 * len({row["load"] for row in rows})
     )
 
@@ -253,111 +204,9 @@ def bins(pivot: float) -> list[str]:
     return [f"under {edges[0]}", *(f"{a} to {b}" for a, b in pairwise(edges)), f"{edges[-1]} up"]
 
 
-def roofline(told: Forecast, beside: Sequence[Forecast] = (), palette: Palette = LIGHT) -> Spec:
-    """Operators with matrix FLOPs under the roof of one device: the matrix peak and the memory bandwidth.
-
-    y is what an operator reaches, launches included; the area of a dot is its share of the step. The axes cover the
-    forecasts of `beside` too, so that charts of several chips can be held side by side.
-    """
-    everything = [told, *beside]
-    dots = operator_rows(told)
-    reach = [row for one in everything for row in operator_rows(one)]
-    roofs = [roof(one) for one in everything]
-    low = min((row["intensity"] for row in reach), default=1.0) / 2
-    high = 2 * max([*(row["intensity"] for row in reach), *(2 * peak / bandwidth for peak, bandwidth in roofs)])
-    floor = min((row["tflops"] for row in reach), default=1.0) / 2
-    top = 3 * max(peak for peak, _ in roofs) / 1e12
-    x = {"field": "intensity", "type": "quantitative", "title": "FLOP per byte of device memory",
-         **_decades(low, high)}  # fmt: skip
-    y = {"field": "tflops", "type": "quantitative", "title": "TFLOP/s per device",
-         **_decades(floor, top)}  # fmt: skip
-    hues = {"domain": ["decode", "prefill"], "range": [palette.gain, palette.loss]}
-    colour = {"field": "phase", "type": "nominal", "scale": hues, "title": None, "legend": {"orient": "top-left"}}
-    shape = {"field": "phase", "type": "nominal", "title": None,
-             "scale": {"domain": ["decode", "prefill"], "range": ["circle", "square"]}}  # fmt: skip
-    size = {"field": "share", "type": "quantitative", "legend": None,
-            "scale": {"type": "linear", "domain": [0, 0.5], "range": [24, 520], "clamp": True}}  # fmt: skip
-    tips = _tips(operator="operator", part="part", phase="phase", time="time in the step", bound="bound by",
-                 reached="reaches", per_byte="FLOP per byte")  # fmt: skip
-    layers: list[Spec] = [
-        *_roof_layers(told, low, x, y, palette),
-        {"mark": {"type": "point", "filled": True, "opacity": 0.72, "stroke": palette.surface, "strokeWidth": 0.8},
-         "encoding": {"x": x, "y": y, "color": colour, "shape": shape, "size": size, "tooltip": tips}},
-        _operator_names("decode", {"align": "left", "dx": 13, "dy": 9}, x, y, palette),
-        _operator_names("prefill", {"align": "center", "dy": 19}, x, y, palette),
-    ]  # fmt: skip
-    return _chart(f"Roofline of one device of {told.chip}", dots, layers, palette, 340)
-
-
-def _operator_names(phase: Phase, place: Row, x: Row, y: Row, palette: Palette) -> Spec:
-    return {
-        "transform": [{"filter": f"datum.phase == '{phase}' && datum.label != ''"}],
-        "mark": {"type": "text", "baseline": "middle", "fontSize": 11, **place},
-        "encoding": {"x": x, "y": y, "text": {"field": "label"}, "color": {"value": palette.ink}},
-    }
-
-
-def _roof_layers(told: Forecast, low: float, x: Row, y: Row, palette: Palette) -> list[Spec]:
-    peak, bandwidth = roof(told)
-    ridge = peak / bandwidth
-    line = [{"intensity": at, "tflops": min(bandwidth * at, peak) / 1e12} for at in (low, ridge, ridge * 1e4)]
-    mode = told.mfu_peak.removesuffix(" matrix peak")
-    flat = [{"intensity": ridge, "tflops": peak / 1e12, "label": f"{mode} {rounded(peak / 1e12)} TFLOP/s"}]
-    middle = (low * ridge) ** 0.5
-    slope = [{"intensity": middle, "tflops": bandwidth * middle / 1e12, "label": f"{rounded(bandwidth / 1e12)} TB/s"}]
-    text = {"type": "text", "fontSize": 11, "fontWeight": 600, "align": "right"}
-    named = {"x": x, "y": y, "text": {"field": "label"}, "color": {"value": palette.muted}}
-    return [
-        {"data": {"values": line}, "mark": {"type": "line", "strokeWidth": 2, "clip": True},
-         "encoding": {"x": x, "y": y, "color": {"value": palette.muted}}},
-        {"data": {"values": flat}, "mark": {**text, "dx": 4, "dy": -9}, "encoding": named},
-        {"data": {"values": slope}, "mark": {**text, "dx": -9, "dy": -3}, "encoding": named},
-    ]  # fmt: skip
-
-
-def roof(told: Forecast) -> tuple[float, float]:
-    """Matrix peak in FLOP/s and memory bandwidth in B/s of one device: those that MFU and MBU divide by.
-
-    Solved from the two, so within a per cent of the datasheet where the peak has a range.
-    """
-    step = told.decode
-    peak = step.flops / (told.estimates["decode_mfu"].value * step.seconds)
-    return peak, step.moved / (told.estimates["decode_mbu"].value * step.seconds)
-
-
-def operator_rows(told: Forecast) -> list[Row]:
-    """Operators that do matrix FLOPs, per phase, longest first: FLOP per byte, TFLOP/s reached, share of the step."""
-    return [
-        row
-        for phase, step in phases(told)
-        for row in _dots(phase, step)
-    ]  # fmt: skip
-
-
 def phases(told: Forecast) -> tuple[tuple[Phase, Explained], tuple[Phase, Explained]]:
     """The two steps that a forecast explains."""
     return ("decode", told.decode), ("prefill", told.prefill)
-
-
-def _dots(phase: Phase, step: Explained) -> list[Row]:
-    found = [(node.name, leaf) for node in step.tree.parts for leaf in node.parts if _is_product(leaf)]
-    found.sort(key=lambda pair: -pair[1].value)
-    longest = {part: leaf.name for part, leaf in reversed(found)}
-    named = sorted(longest, key=[part for part, _ in found].index)[:LABELLED]
-    return [
-        {"phase": phase, "part": part, "operator": leaf.name, "bound": leaf.bound_by,
-         "intensity": leaf.flops / leaf.moved, "tflops": leaf.flops / leaf.value / 1e12,
-         "share": leaf.value / step.seconds,
-         "label": leaf.name.removesuffix(f"_{phase}") if part in named and leaf.name == longest[part] else "",
-         "time": f"{rounded(leaf.value * 1e3)} ms, {leaf.value / step.seconds:.0%}",
-         "reached": f"{rounded(leaf.flops / leaf.value / 1e12)} TFLOP/s",
-         "per_byte": rounded(leaf.flops / leaf.moved)}
-        for part, leaf in found
-    ]  # fmt: skip
-
-
-def _is_product(leaf: Part) -> bool:
-    return leaf.law not in ("vector", "collective") and leaf.flops > 0 and leaf.moved > 0 and leaf.value > 0
 
 
 def steps(chips: Sequence[ChipAnswer], phase: Phase, palette: Palette = LIGHT) -> Spec:
@@ -410,7 +259,7 @@ def memory_rows(told: Forecast) -> list[Row]:
         table["weights_gib"], table["activations_gib"], table["buffers_gib"], table["runtime_gib"],
         cache, max(table["free_gib"] - cache, 0.0), table["capacity_gib"] - table["usable_gib"],
     )  # fmt: skip
-    bar = f"{told.chip}, {told.devices} devices"
+    bar = f"{told.chip}, {told.devices} devices, {told.concurrency:,.0f} requests"
     return [
         {"bar": bar, "part": part, "value": size, "share": size / table["capacity_gib"], "bound": "",
          "whole": f"{rounded(table['capacity_gib'])} GiB",
@@ -433,7 +282,7 @@ def _stacked(
     order = {"field": "order", "type": "quantitative"}
     colour = {"field": "part", "type": "nominal", "scale": scale, "title": None,
               "legend": {"orient": "bottom", "columns": 3, "symbolType": "square"}}  # fmt: skip
-    tips = _tips(bar="deployment", part="part", text="size", bound="bound by")
+    tips = vega.tips(bar="deployment", part="part", text="size", bound="bound by")
     wholes = {row["bar"]: row["whole"] for row in rows}
     titles = [{"bar": bar, "text": f"{bar}: {whole}"} for bar, whole in wholes.items()]
     layers: list[Spec] = [
@@ -447,7 +296,7 @@ def _stacked(
          "encoding": {"x": {"datum": 0, "type": "quantitative"}, "y": y, "text": {"field": "text"},
                       "color": {"value": palette.ink}}},
     ]  # fmt: skip
-    return _chart(title, rows, layers, palette, 56 * len(titles))
+    return vega.chart(title, rows, layers, palette, 56 * len(titles))
 
 
 def _inside(row: Row, longest: float) -> str:
@@ -476,65 +325,3 @@ def _references(claim: float | None, palette: Palette) -> list[Spec]:
              "encoding": {"x": x, **ink}},
         ]  # fmt: skip
     return layers
-
-
-def _log_axis(values: Iterable[float], room: float = 1.15) -> Row:
-    """Log scale over `values` with ticks that a reader of ratios expects."""
-    known = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
-    low, high = min(known) / room, max(known) * room
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps_per_decade = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if high / low < 30 else (1, 2, 5)
-    ticks = [round(step * 10.0**power, 6) for power in exponents for step in steps_per_decade]
-    return {
-        "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {
-            "values": [tick for tick in ticks if low <= tick <= high],
-            "format": "~g",
-            "labelOverlap": "greedy",
-            "labelSeparation": 8,
-        },
-    }
-
-
-def _decades(low: float, high: float) -> Row:
-    """Log scale with a tick and a line per decade."""
-    ticks = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
-    return {
-        "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {"values": ticks, "format": ",~g", "grid": True},
-    }
-
-
-def _tips(**titles: str) -> list[Row]:
-    return [{"field": field, "type": "nominal", "title": title} for field, title in titles.items()]
-
-
-def _chart(description: str, rows: list[Row], layers: list[Spec], palette: Palette, height: int) -> Spec:
-    return {
-        "$schema": SCHEMA,
-        "description": description,
-        "width": "container",
-        "height": height,
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "data": {"values": rows},
-        "layer": layers,
-        "config": _config(palette),
-    }
-
-
-def _config(palette: Palette) -> Row:
-    """Looks common to all charts."""
-    return {
-        "font": FONT,
-        "background": palette.surface,
-        "view": {"stroke": None},
-        "axis": {
-            "labelColor": palette.ink, "titleColor": palette.muted, "gridColor": palette.grid,
-            "domainColor": palette.grid, "tickColor": palette.grid, "labelFontSize": 12, "titleFontSize": 12,
-            "titleFontWeight": "normal",
-        },
-        "axisY": {"grid": False, "ticks": False, "labelPadding": 8},
-        "legend": {"labelColor": palette.ink, "titleColor": palette.muted, "labelFontSize": 12,
-                   "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 260},
-        "text": {"color": palette.ink},
-    }  # fmt: skip

@@ -4,11 +4,9 @@ Everything is in the file: data, style and the chart library (`assets/`). A cont
 to load anything. Every string is escaped, as names may come from a user's files; only http(s) addresses become links.
 """
 
-import json
-import math
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from html import escape
 from pathlib import Path
@@ -17,37 +15,24 @@ from typing import Any
 
 from silicast import __version__
 from silicast.errors import InputError
-from silicast.estimate import DRAWS, Estimate, Part, Tier
+from silicast.estimate import DRAWS, Estimate, Part
 from silicast.hardware import Source
 from silicast.outcome import Forecast
 from silicast.parts import Explained
 from silicast.planning.compare import ChipAnswer, Comparison, Ratio
-from silicast.planning.compare import Row as Deployment
-from silicast.report import charts
+from silicast.report import charts, roofline
+from silicast.report.deployments import deployments
+from silicast.report.elements import TIERS, Figures, badge, bullets, table
 from silicast.report.numbers import rounded
+from silicast.report.vega import DARK, LIGHT, PAGE, Palette
 
 ASSETS = Path(__file__).parent / "assets"
 
 #: colours of the page behind the sections: light, in the dark, on paper
 BEHIND, BEHIND_DARK, PAPER = "#f5f6f8", "#10151c", "#ffffff"
 
-TIERS: dict[Tier, str] = {
-    "measured": "read from a table measured on this chip and stack",
-    "calibrated": "laws fitted to measurements of this chip",
-    "transferred": "laws whose coefficients come from sibling chips",
-    "datasheet": "laws with datasheet numbers and assumed efficiencies",
-}
-
-#: kinds of rates: start of the metric -> heading
-RATES = {
-    "output": "Output tokens/s, mixed pool",
-    "decode_output": "Output tokens/s, decode only",
-    "prefill_input": "Input tokens/s, prefill only",
-}
 #: what an answer does not record
 INCOMPLETE = "The answer records no more: limits of devices or packages, speculation and other stacks are to be added."
-
-PER = {"package": "per package", "device": "per device", "w": "per W of TDP"}
 
 
 def write_report(answer: Comparison, path: Path, command: str | None = None) -> None:
@@ -72,6 +57,8 @@ def _replace(target: Path, given: Path, page: str) -> None:
         raise InputError(f"Cannot write the report to '{given}': it is {what}. Name a file, such as report.html.")
     if target.exists() and not os.access(target, os.W_OK):
         raise InputError(f"Cannot write the report to '{given}': the file is read-only.")
+    if target.parent.exists() and not target.parent.is_dir():
+        raise InputError(f"Cannot write the report to '{given}': {given.parent} is a file, not a folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".silicast-{os.getpid()}.tmp")
     try:
@@ -89,7 +76,7 @@ def render(answer: Comparison, command: str | None = None) -> str:
         "title": escape(title),
         "question": escape(question(answer)),
         "verdict": _verdict(answer, figures),
-        "deployments": _deployments(chips),
+        "deployments": deployments(chips),
         "why_link": '<a href="#why">Why</a>' if answer.ratios else "",
         "why": "".join(_why(ratio, answer.claim, figures) for ratio in answer.ratios),
         "rooflines": _rooflines(chips, figures),
@@ -118,44 +105,6 @@ def _frame() -> dict[str, str]:
     }
 
 
-class Figures:
-    """Numbers the charts of one page and keeps their specifications."""
-
-    def __init__(self) -> None:
-        self.specs: list[charts.Spec] = []
-
-    def add(self, spec: charts.Spec, caption: str, table: str) -> str:
-        """A figure with the place of the chart, and its numbers as a table to open."""
-        self.specs.append(spec)
-        name = f"chart-{len(self.specs)}"
-        return (
-            f'<figure><figcaption>{escape(caption)}</figcaption><div class="chart" data-chart="{name}" role="img" '
-            f'aria-label="{escape(spec["description"])}"></div></figure>'
-            f"<details><summary>The same as a table</summary>{table}</details>"
-        )
-
-    def scripts(self) -> str:
-        """The specifications as data."""
-        return "".join(
-            f'<script type="application/json" id="chart-{number}">{inline_json(spec)}</script>\n'
-            for number, spec in enumerate(self.specs, 1)
-        )
-
-
-def inline_json(value: Any) -> str:
-    """JSON that is safe inside a script element: no `<`, `>` or `&`; numbers that are not finite become null."""
-    text = json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
@@ -166,12 +115,12 @@ def _script(name: str) -> str:
 
 def _colours() -> str:
     """The palettes as variables: light, in the dark, and light again on paper."""
-    light, dark = _variables(charts.LIGHT, BEHIND), _variables(charts.DARK, BEHIND_DARK)
-    paper = _variables(charts.LIGHT, PAPER)
+    light, dark = _variables(LIGHT, BEHIND), _variables(DARK, BEHIND_DARK)
+    paper = _variables(LIGHT, PAPER)
     return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n@media print{{:root{{{paper}}}}}"
 
 
-def _variables(palette: charts.Palette, behind: str) -> str:
+def _variables(palette: Palette, behind: str) -> str:
     colours = {item.name.replace("_", "-"): getattr(palette, item.name) for item in fields(palette)}
     return "".join(f"--{name}:{colour};" for name, colour in (colours | {"behind": behind}).items())
 
@@ -211,8 +160,8 @@ def _verdict(answer: Comparison, figures: Figures) -> str:
         for ratio in answer.ratios
     ]
     caption = f"Output tokens/s over {answer.ratios[0].reference}, with 80 % range"
-    table = _table(["chip", "per package", "per device", "tier"], rows)
-    return body + figures.add(charts.verdict(answer, charts.PAGE), caption, table)
+    numbers = table(["chip", "per package", "per device", "tier"], rows)
+    return body + figures.add(charts.verdict(answer, PAGE), caption, numbers)
 
 
 def _answer(ratio: Ratio, names: dict[str, str], claim: float | None) -> str:
@@ -225,7 +174,7 @@ def _answer(ratio: Ratio, names: dict[str, str], claim: float | None) -> str:
     return (
         f'<div class="answer"><div class="number">{rounded(found.value, 2)}<small>{charts.interval(found)} per package'
         f"</small></div><div><p>One package of {first} gives {charts.spread(found)} of the output tokens/s of one "
-        f"package of {second}; per device {charts.spread(ratio.per_device)}. {_badge(found.tier, 'tier ')}</p>"
+        f"package of {second}; per device {charts.spread(ratio.per_device)}. {badge(found.tier, 'tier ')}</p>"
         f"{against}</div></div>"
     )
 
@@ -245,116 +194,22 @@ def _alone(chip: ChipAnswer) -> str:
     found = chip.best.estimates["output_tokens_per_s_per_package"]
     return (
         f"<p>{escape(chip.name)} ({escape(chip.precision)}): {charts.spread(found)} output tokens/s per package. "
-        f"{_badge(found.tier, 'tier ')}</p>"
+        f"{badge(found.tier, 'tier ')}</p>"
     )
-
-
-def _badge(tier: Tier, before: str = "") -> str:
-    return f'<span class="badge" title="{escape(TIERS[tier])}">{before}{tier}</span>'
-
-
-Column = tuple[str, Deployment]
-
-
-def _deployments(chips: Sequence[ChipAnswer]) -> str:
-    columns = [column for chip in chips for column in _columns(chip)]
-    told = [row.forecast for _, row in columns]
-    head = "".join(f"<th>{escape(row.forecast.chip)}<small>{label}</small></th>" for label, row in columns)
-    groups = [
-        ("Deployment", _facts(columns)),
-        ("Latency, mean", {"TTFT, ms": _estimates(told, "ttft_ms"), "TPOT, ms": _estimates(told, "tpot_ms")}),
-        *((heading, _rates(told, name)) for name, heading in RATES.items()),
-        ("Memory of one device", _fit(told)),
-        ("Bound by", _bounds(told)),
-    ]
-    body = "".join(_group(heading, lines, len(columns) + 1) for heading, lines in groups)
-    return f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _columns(chip: ChipAnswer) -> list[Column]:
-    small, large = chip.rows
-    if len(charts.deployments(chip)) == 1:
-        return [("fewest devices, and most per package", large)]
-    return [("fewest devices", small), ("most per package", large)]
-
-
-def _group(heading: str, lines: dict[str, list[str]], width: int) -> str:
-    rows = "".join(
-        f"<tr><th>{escape(label)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        for label, cells in lines.items()
-    )
-    return f'<tr class="group"><th colspan="{width}">{heading}</th></tr>{rows}'
-
-
-def _facts(columns: Sequence[Column]) -> dict[str, list[str]]:
-    told = [row.forecast for _, row in columns]
-    return {
-        "devices / packages": [f"{one.devices} / {one.packages}" for one in told],
-        "layout": [_layout(one) for one in told],
-        "precision": [_two_lines(one.precision) for one in told],
-        "system": [escape(one.system) for one in told],
-        "stack": [escape(one.stack) for one in told],
-        "requests in flight": [f"{one.concurrency:,.0f}" for one in told],
-        "meets the targets": ["yes" if row.met else "<b>no</b>" for _, row in columns],
-        "tier": [_badge(one.decode.tier) for one in told],
-    }
-
-
-def _layout(told: Forecast) -> str:
-    sizes = told.layout
-    first = f"tp {sizes.tp} {charts.TIMES} pp {sizes.pp}"
-    return f"{first}<small>attention-dp {sizes.attention_dp}, ep {sizes.ep}, cp {sizes.cp}</small>"
-
-
-def _two_lines(precision: str) -> str:
-    first, _, second = precision.partition(", ")
-    return f"{escape(first)}<small>{escape(second)}</small>"
-
-
-def _rates(told: Sequence[Forecast], name: str) -> dict[str, list[str]]:
-    keys = {label: f"{name}_tokens_per_s_per_{per}" for per, label in PER.items()}
-    return {label: _estimates(told, key) for label, key in keys.items() if any(key in one.estimates for one in told)}
-
-
-def _estimates(told: Sequence[Forecast], key: str) -> list[str]:
-    return [_estimate(one.estimates.get(key)) for one in told]
-
-
-def _estimate(found: Estimate | None) -> str:
-    if found is None:
-        return charts.DASH
-    return f'{rounded(found.value, 2)}<small class="range">{charts.interval(found)}</small>'
-
-
-def _fit(told: Sequence[Forecast]) -> dict[str, list[str]]:
-    names = {"weights_gib": "weights, GiB", "free_gib": "KV room, GiB", "usable_gib": "usable, GiB"}
-    lines = {label: [rounded(one.memory[key]) for one in told] for key, label in names.items()}
-    return lines | {"requests that fit": [f"{one.memory['max_requests']:,.0f}" for one in told]}
-
-
-def _bounds(told: Sequence[Forecast]) -> dict[str, list[str]]:
-    return {
-        "decode": [_bound(one.decode, one.estimates["decode_mbu"], "MBU") for one in told],
-        "prefill": [_bound(one.prefill, one.estimates["prefill_mfu"], "MFU") for one in told],
-    }
-
-
-def _bound(step: Explained, use: Estimate, name: str) -> str:
-    return f'{escape(step.bound_by)}<small class="range">{name} {use.value:.0%}</small>'
 
 
 def _why(ratio: Ratio, claim: float | None, figures: Figures) -> str:
     factors = [[row["cause"], row["text"], row["until"]] for row in charts.cause_rows(ratio)]
     causes = figures.add(
-        charts.causes(ratio, claim, charts.PAGE),
+        charts.causes(ratio, claim, PAGE),
         f"Where {rounded(ratio.per_package.value, 2)} comes from",
-        _table(["cause", "factor", "ratio so far"], factors),
+        table(["cause", "factor", "ratio so far"], factors),
     )
     contexts = sorted({cell.context for cell in ratio.cells})
     cells = figures.add(
-        charts.ratio_map(ratio, claim, charts.PAGE),
+        charts.ratio_map(ratio, claim, PAGE),
         "Ratio per package by phase, sequences per package and context",
-        _table(["phase, sequences", *(f"{context:,} tokens" for context in contexts)], _map_lines(ratio, claim or 1.0)),
+        table(["phase, sequences", *(f"{context:,} tokens" for context in contexts)], _map_lines(ratio, claim or 1.0)),
     )
     return (
         f"<section><h2>Why: {escape(ratio.chip)} over {escape(ratio.reference)}</h2><p>The factors multiply to the "
@@ -383,7 +238,7 @@ def _map_lines(ratio: Ratio, pivot: float) -> list[list[str]]:
 
 def _rooflines(chips: Sequence[ChipAnswer], figures: Figures) -> str:
     told = [chip.best for chip in chips]
-    drawn = [figures.add(charts.roofline(one, told, charts.PAGE), _deployed(one), _operators(one)) for one in told]
+    drawn = [figures.add(roofline.chart(one, told, PAGE), _deployed(one), _operators(one)) for one in told]
     return f'<div class="pair">{"".join(f"<div>{figure}</div>" for figure in drawn)}</div>'
 
 
@@ -393,8 +248,8 @@ def _deployed(told: Forecast) -> str:
 
 def _operators(told: Forecast) -> str:
     keys = ("operator", "phase", "part", "time", "per_byte", "reached", "bound")
-    rows = [[row[key] for key in keys] for row in charts.operator_rows(told)]
-    return _table(["operator", "phase", "part", "time, share", "FLOP/byte", "reaches", "bound by"], rows)
+    rows = [[row[key] for key in keys] for row in roofline.operators(told)]
+    return table(["operator", "phase", "part", "time, share", "FLOP/byte", "reaches", "bound by"], rows)
 
 
 def _steps(chips: Sequence[ChipAnswer], figures: Figures) -> str:
@@ -403,8 +258,8 @@ def _steps(chips: Sequence[ChipAnswer], figures: Figures) -> str:
     for phase in phases:
         rows = [row for chip in chips for row in charts.step_rows(chip.best, phase)]
         lines = [[row["bar"], row["part"], row["text"], row["bound"]] for row in rows]
-        table = _table(["deployment", "part", "time, share", "bound by"], lines)
-        body += figures.add(charts.steps(chips, phase, charts.PAGE), f"{phase.capitalize()} step", table)
+        numbers = table(["deployment", "part", "time, share", "bound by"], lines)
+        body += figures.add(charts.steps(chips, phase, PAGE), f"{phase.capitalize()} step", numbers)
     return body
 
 
@@ -431,8 +286,8 @@ def _node(part: Part, whole: float, kind: str) -> str:
 def _memory(chips: Sequence[ChipAnswer], figures: Figures) -> str:
     rows = [row for chip in chips for told in charts.deployments(chip) for row in charts.memory_rows(told)]
     lines = [[row["bar"], row["part"], row["text"]] for row in rows]
-    table = _table(["deployment", "use", "size, share of capacity"], lines)
-    return figures.add(charts.memory(chips, charts.PAGE), "Up to the capacity of the device", table)
+    numbers = table(["deployment", "use", "size, share of capacity"], lines)
+    return figures.add(charts.memory(chips, PAGE), "Up to the capacity of the device", numbers)
 
 
 def _gaps(chip: ChipAnswer) -> str:
@@ -440,14 +295,9 @@ def _gaps(chip: ChipAnswer) -> str:
     missing = [f"No source gives {name}: drawn from its spread over other chips." for name in told.missing]
     warnings = dict.fromkeys(warning for row in chip.rows for warning in row.forecast.warnings)
     lines = [*(f"Warning: {warning}" for warning in warnings), *missing] or ["No warnings, no missing fields."]
-    better = _list(told.missing_tiers)
+    better = bullets(told.missing_tiers)
     details = f"<details><summary>Which better evidence was missing</summary>{better}</details>" if better else ""
-    return f"<h3>{escape(chip.name)} ({escape(chip.chip)})</h3>{_list(lines)}{details}"
-
-
-def _list(lines: Iterable[str]) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<ul>{items}</ul>" if items else ""
+    return f"<h3>{escape(chip.name)} ({escape(chip.chip)})</h3>{bullets(lines)}{details}"
 
 
 def _sources(chips: Sequence[ChipAnswer]) -> str:
@@ -478,15 +328,3 @@ def known_command(answer: Comparison) -> str:
     options += [("--claim", f"{answer.claim:g}")] if answer.claim else []
     words = ["silicast", "compare", answer.model, *(chip.chip for chip in answer.chips)]
     return shlex.join([*words, *(str(word) for option in options for word in option)])
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A plain table; the first cell of a line names it."""
-    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
-    lines = "".join(
-        f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
-        for first, *rest in rows
-    )
-    return (
-        f'<div class="scroll"><table class="plain"><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
-    )

@@ -18,8 +18,11 @@ Array = NDArray[Any]
 StepSeconds = Callable[[Load], Array]
 Curve = Callable[[Array], "Steady"]
 
-#: batch sizes at which an open loop is sampled before it is solved by interpolation
+#: batch sizes at which an open loop is sampled before it is solved by interpolation, and the smallest of them
 GRID = 33
+LEAST_SEQUENCES = 1 / 64
+#: no decode steps at all (one output token): keeps shares finite
+LEAST_STEPS = 1e-9
 
 
 @dataclass(slots=True)
@@ -61,14 +64,19 @@ class Discipline:
 
 
 def loads(workload: Workload, sequences: Size, chunk: Size, drafts: Size) -> tuple[Load, Load, Size]:
-    """(decode load, load of one chunk, chunks per request) of the mean request with `sequences` in flight."""
+    """(decode load, load of one chunk, chunks per request) of the mean request with `sequences` in flight.
+
+    With fewer than one sequence per rank some ranks idle: the load is that of a rank with one.
+    """
     cached = workload.input_tokens * workload.prefix_hit
     fresh = np.maximum(workload.input_tokens - cached, 1)
     chunks = np.ceil(fresh / chunk)
+    resident = np.maximum(sequences, np.minimum(1, np.ceil(sequences)))
     decode = Load(
-        decode_sequences=sequences,
-        decode_context=workload.input_tokens + (workload.output_tokens - 1) / 2,
+        decode_sequences=resident,
+        decode_context=workload.input_tokens + np.maximum(np.asarray(workload.output_tokens) - 2, 0) / 2,
         query_tokens=1 + drafts,
+        decode_share=np.minimum(sequences, 1) if np.any(np.asarray(sequences) > 0) else 1,
     )
     # chunk i of n sees cached + i/n of the fresh tokens: on average half of the other n - 1 chunks
     piece = fresh / chunks
@@ -81,51 +89,56 @@ def loads(workload: Workload, sequences: Size, chunk: Size, drafts: Size) -> tup
 def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Discipline, draft: Speculation) -> Steady:
     """Mixed pool with a fixed number of requests in flight.
 
-    Per cycle of a request the other B - 1 requests of its rank pay n prefill steps each: f = (B - 1) n / (S q) prefill
-    steps per decode step, where q prompts share a step (1, or as many equal prompts as one budget holds). r ranks run
-    in lock-step, so a decode step meets g = 1 - (1 - min(f, 1))^r + max(f - 1, 0) steps in which at least one rank
-    prefills; a share f / g of the ranks does (the experts see that share).
+    Per cycle of a request the others of its rank, o = (B - 1/r) / q groups of q prompts that share a step (q > 1 for
+    equal lengths), pay n prefill steps each: f = o n / S per decode step. r ranks run in lock-step, so a decode step
+    meets g = 1 - (1 - min(f, 1))^r + max(f - 1, 0) steps in which at least one rank prefills; a share f / g of the
+    ranks does (the experts see that share). Requests arrive where others complete, at the ends of steps.
 
-    chunked:        TPOT = (t_d + min(g, 1) (t_m - t_d)) / y
-    prefill first:  TPOT = (t_d + g t_p) / y
-    TTFT = front + t / 2 + n t + wait + lag t_d,  wait = min(rho / (2 (1 - rho)), (B - 1) / 2) n t  (M/D/1, at most half
-    of the others; t / 2: a request waits for the running step), rho = B n t / cycle, t = t_m or t_p.
-    Where prefill alone fills the time the queue takes the rest.
+    prefill first: wait = g t_p / 2, decoding = S (t_d + g t_p) - wait, TTFT = n t_p + wait
+    chunked, counted in steps: rho = o n / (S + n), w = max(min(rho n / (2 (1 - rho)), o n / 2), B n / q - S - n)
+                   (M/D/1 with at most half of the others; where chunks fill all steps, the rest of the cycle),
+                   decoding = S t_d + min(g S - w, S) (t_m - t_d), TTFT = (n + w) t_m
+    plus front + t_d / 2 + lag t_d on TTFT: the way to the queue, the running step, the way of the first token.
 
     A run of `requests` starts with all slots at once: for the first wave TTFT = (ceil(B / q) + 1) / 2 n t_p. Equal
     lengths on a prefill-first engine stay in step: every wave is such a burst, and a request that prefilled early
     waits for half of the others before it decodes.
     """
     decode, prefill, chunks = loads(workload, sequences, how.chunk_tokens, draft.tokens)
-    steps = np.maximum((workload.output_tokens - 1) / draft.yield_per_step, 1e-9)
-    shared, met = _interleaved(prefill, np.asarray(sequences, dtype=float), chunks / steps, how)
+    steps = np.maximum((workload.output_tokens - 1) / draft.yield_per_step, LEAST_STEPS)
+    shared, met, others = _interleaved(prefill, sequences, chunks / steps, how)
     t_d, t_p = step(decode), step(shared)
     t_m = t_p + t_d if how.stalls else step(_joined(decode, shared))
     trail = _trail(t_d)
-    B, service = trail(sequences), trail(chunks) * (t_p if how.stalls else t_m)
-    stall = (t_m - t_d) / trail(how.stages)
-    token = t_d + trail(met if how.stalls else np.minimum(met, 1.0)) * stall
-    groups = B / trail(prefill.prefill_sequences)
-    wait, busy = _queue(service / trail(how.stages), trail(steps) * token + service, groups)
-    # chunks pass one at a time: B requests cannot cycle faster than their chunks
-    floor = 0 * service if how.stalls else groups * service / trail(how.stages)
-    ttft = np.maximum(service + wait + token * (B > 1) / 2, floor - trail(steps) * token)
+    S, n, g, o, B = (trail(value) for value in (steps, chunks, met, others, sequences))
+    occupied = t_p / trail(how.stages)
+    if how.stalls:
+        wait = g * occupied / 2
+        ttft, decoding = n * t_p + wait, S * (t_d + g * occupied) - wait
+        busy = np.minimum(o + 1, B) * n * occupied / (ttft + decoding)
+    else:
+        busy = np.minimum(o * n / (S + n), 1.0)
+        queued = np.minimum(busy * n / np.maximum(2 * (1 - busy), LEAST_STEPS), o * n / 2)
+        w = np.maximum(queued, (o + 1 / trail(prefill.prefill_sequences)) * n - S - n)
+        mixed = np.clip(np.minimum(g, 1) * S - w, 0, S)
+        ttft, decoding = (n + w) * t_m, S * t_d + mixed * (t_m - t_d) / trail(how.stages)
     waves, t_full = _wave(step, prefill, np.asarray(sequences, dtype=float), chunks, how)
     first, in_step = _synchrony(workload, sequences * how.ranks, how.stalls)
     ttft = ttft + trail(first) * np.maximum((trail(waves) + 1) / 2 * t_full - ttft, 0)
-    token = token + trail(in_step) * (t_d + (trail(waves) - 1) / 2 * t_full / trail(steps) - token)
-    front = how.front[0] + how.front[1] * trail(workload.input_tokens)
-    ttft = ttft + front + how.lag * t_d
-    cycle = ttft + trail(steps) * token
+    decoding = decoding + trail(in_step) * (S * t_d + (trail(waves) - 1) / 2 * t_full - decoding)
+    ttft = ttft + how.front[0] + how.front[1] * trail(workload.input_tokens) + (how.lag + (B > 1) / 2) * t_d
+    cycle, token = ttft + decoding, decoding / S
     return Steady(ttft, token / trail(draft.yield_per_step), cycle, B * trail(how.ranks) / cycle, B, busy, t_d, t_p)
 
 
-def _interleaved(prefill: Load, sequences: Array, chunks_per_step: Size, how: Discipline) -> tuple[Load, Size]:
-    """(the prefill load as the experts see it, prefill steps that one decode step meets)."""
-    per_step = np.maximum(sequences - 1, 0) * chunks_per_step / prefill.prefill_sequences
-    met = 1 - (1 - np.minimum(per_step, 1)) ** how.ranks + np.maximum(per_step - 1, 0)
-    share = np.maximum(per_step / np.maximum(met, 1e-9), 1 / np.asarray(how.ranks))
-    return replace(prefill, prefill_share=np.minimum(share, 1.0)), met
+def _interleaved(prefill: Load, sequences: Size, chunks_per_step: Size, how: Discipline) -> tuple[Load, Size, Size]:
+    """(the prefill load as the experts see it, prefill steps that one decode step meets, other groups of prompts)."""
+    ranks = np.asarray(how.ranks)
+    others = np.maximum(np.asarray(sequences, dtype=float) - 1 / ranks, 0) / prefill.prefill_sequences
+    per_step = others * chunks_per_step
+    met = 1 - (1 - np.minimum(per_step, 1)) ** ranks + np.maximum(per_step - 1, 0)
+    share = np.maximum(per_step / np.maximum(met, LEAST_STEPS), 1 / ranks)
+    return replace(prefill, prefill_share=np.minimum(share, 1.0)), met, others
 
 
 def _wave(step: StepSeconds, prefill: Load, sequences: Array, chunks: Size, how: Discipline) -> tuple[Size, Array]:
@@ -151,17 +164,6 @@ def _joined(decode: Load, prefill: Load) -> Load:
     )
 
 
-def _queue(service: Array, alone: Array, population: Array) -> tuple[Array, Array]:
-    """(mean wait, utilisation) of a prefill behind other prefills: M/D/1, capped by the finite population.
-
-    wait = min(rho / (2 (1 - rho)), (B - 1) / 2) x service, rho = B service / cycle. Kleinrock, Queueing Systems I.
-    """
-    busy = np.minimum(population * service / alone, 1.0)
-    others = np.maximum(population - 1, 0) / 2
-    waiting = np.minimum(busy / np.maximum(2 * (1 - busy), np.finfo(float).tiny), others)
-    return waiting * service, busy
-
-
 def open_loop(curve: Curve, rate: Size, most: Size) -> tuple[Array, Array]:
     """(sequences per rank, overloaded) at which `curve` completes `rate` requests/s per replica.
 
@@ -169,8 +171,8 @@ def open_loop(curve: Curve, rate: Size, most: Size) -> tuple[Array, Array]:
     `most` and inverted by linear interpolation. Below the grid few requests overlap; above it the pool is overloaded.
     """
     most = np.atleast_1d(np.asarray(most, dtype=float))
-    share = np.geomspace(1 / 64, 1, GRID)[:, None]
-    batches = np.maximum(share * most, 1 / 64)
+    share = np.geomspace(LEAST_SEQUENCES, 1, GRID)[:, None]
+    batches = np.maximum(share * most, LEAST_SEQUENCES)
     done = np.stack([np.median(_rows(curve(batch).requests), axis=1) for batch in batches])
     done = np.maximum.accumulate(done, axis=0)
     wanted = np.broadcast_to(np.asarray(rate, dtype=float), most.shape)

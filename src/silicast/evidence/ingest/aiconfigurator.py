@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from silicast.errors import EvidenceError
+from silicast.errors import EvidenceError, MissingExtraError
 from silicast.evidence.ingest.operators import Array, Operators, operators
 
 #: system of the tables -> chip of the catalog. a100_sxm does not say its memory; 80 GB is the part its tables name
@@ -108,7 +108,7 @@ def read(path: Path) -> Operators:
     try:
         import pyarrow.parquet as parquet
     except ImportError:
-        raise EvidenceError(f"Operator tables need pyarrow. Install it with: {INSTALL}") from None
+        raise MissingExtraError(f"Operator tables need pyarrow. Install it with: {INSTALL}") from None
     try:
         table = parquet.read_table(path)  # type: ignore[no-untyped-call]
         columns = {name: table.column(name).to_numpy() for name in table.column_names}

@@ -20,6 +20,8 @@ KINDS = ("sliding_attention", "full_attention")
 FULL_EVERY = {"gemma2": 2, "gemma3": 6, "gemma4": 6}
 #: values of the configuration class that published files of Gemma 3 leave out
 VOCABULARY, CONTEXT = 262208, 131072
+#: size of the heads of full layers of Gemma 4, where the config leaves it to the class
+GLOBAL_HEAD = 512
 
 
 def build(identity: str, fields: Fields) -> Model:
@@ -93,7 +95,7 @@ def gemma4_attention(fields: Fields, kind: str, reuses: bool) -> SelfAttention:
     heads, kv_heads, head_dim = heads_of(fields)
     joined = full and fields.flag("attention_k_eq_v")
     if full:
-        head_dim = fields.size("global_head_dim", default=head_dim)
+        head_dim = fields.size("global_head_dim", default=GLOBAL_HEAD)
         kv_heads = fields.size("num_global_key_value_heads", default=kv_heads) if joined else kv_heads
     return SelfAttention(
         hidden=hidden,

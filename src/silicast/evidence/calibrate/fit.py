@@ -1,0 +1,133 @@
+"""Robust fits of a law's coefficients, in log space, within physical bounds, with their uncertainty."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from silicast.errors import EvidenceError, MissingExtraError
+from silicast.estimate import Z90
+from silicast.evidence.calibrate.sample import held_out
+from silicast.evidence.ingest.aiconfigurator import INSTALL
+from silicast.evidence.ingest.operators import Array, Operators
+
+#: log error beyond which a row counts less and less (soft L1), also the scale at which priors weigh against rows
+SCALE = 0.1
+#: rows that a fit needs per coefficient
+ROWS_PER_COEFFICIENT = 3
+#: groups of shapes whose rows err together, for the covariance
+CLUSTERS = 40
+#: relative step of the numerical derivative: above the steps of the staircases
+STEP = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficient:
+    """What is fitted: name, unit, start, physical bounds, and how far (in log) it may easily stray from the start.
+
+    `kept` is False for what describes the micro-benchmark only.
+    """
+
+    name: str
+    start: float
+    low: float
+    high: float
+    stray: float = 1.0
+    unit: str = ""
+    kept: bool = True
+
+
+@dataclass(slots=True)
+class Fitted:
+    """Values with 10th and 90th percentile, rows used, and the log errors on held-out rows."""
+
+    values: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
+    rows: int
+    errors: Array
+    sources: tuple[str, ...] = ()
+    units: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def median(self) -> float:
+        """Median absolute log error of the held-out rows."""
+        return float(np.median(np.abs(self.errors)))
+
+    @property
+    def p90(self) -> float:
+        """Its 90th percentile."""
+        return float(np.quantile(np.abs(self.errors), 0.9))
+
+
+Predict = Callable[[Operators, Mapping[str, float]], Array]
+
+
+def fit(table: Operators, coefficients: Sequence[Coefficient], predict: Predict, fixed: Mapping[str, float]) -> Fitted:
+    """The coefficients that bring `predict` closest to the measured latencies of the rows that are not held out.
+
+    Raises EvidenceError when there are too few rows.
+    """
+    least_squares = _scipy()
+    away = held_out(table)
+    train, test = table.where(~away), table.where(away)
+    needed = ROWS_PER_COEFFICIENT * len(coefficients)
+    if len(train) < needed or not len(test):
+        raise EvidenceError(
+            f"{len(table)} rows are too few: {len(coefficients)} coefficients need {needed} and some held out."
+        )
+    names = [one.name for one in coefficients]
+    start, low, high = (np.log([getattr(one, end) for one in coefficients]) for end in ("start", "low", "high"))
+    stray = np.array([one.stray for one in coefficients])
+    measured = np.log(train["latency_us"] * MICRO)
+
+    def values(x: Array) -> dict[str, float]:
+        return {**fixed, **dict(zip(names, np.exp(x).tolist(), strict=True))}
+
+    def residuals(x: Array) -> Array:
+        errors = np.log(predict(train, values(x))) - measured
+        return np.concatenate([errors, SCALE * (x - start) / stray])
+
+    inside = np.clip(start, low + EDGE, high - EDGE)
+    found = least_squares(residuals, inside, bounds=(low, high), loss="soft_l1", f_scale=SCALE, diff_step=STEP)
+    spread = _deviations(found, train, len(names))
+    errors = np.log(predict(test, values(found.x))) - np.log(test["latency_us"] * MICRO)
+    ends = [np.clip(found.x + sign * Z90 * spread, low, high) for sign in (-1, 1)]
+    as_table = [dict(zip(names, np.exp(x).tolist(), strict=True)) for x in (found.x, *ends)]
+    return Fitted(*as_table, len(train), errors, _sources(table), {one.name: one.unit for one in coefficients})
+
+
+MICRO = 1e-6
+#: distance from a bound at which the search may start
+EDGE = 1e-3
+
+
+def _scipy() -> Any:
+    try:
+        from scipy.optimize import least_squares
+    except ImportError:
+        raise MissingExtraError(f"Calibration needs scipy. Install it with: {INSTALL}") from None
+    return least_squares
+
+
+def _sources(table: Operators) -> tuple[str, ...]:
+    return tuple(sorted({str(name) for name in table["source"]}))
+
+
+def _deviations(found: Any, train: Operators, count: int) -> Array:
+    """Standard deviations in log: sandwich covariance with clusters, because neighbouring shapes err together."""
+    jacobian, residual = found.jac, found.fun
+    bread = np.linalg.pinv(jacobian.T @ jacobian)
+    rows = len(train)
+    cluster = (train["n"] * 7 + train["k"] * 3 + train["heads"] * 11 + train["group"] + train["experts"]).astype(int)
+    cluster = cluster % CLUSTERS
+    scores = np.array([(jacobian[:rows][cluster == c].T @ residual[:rows][cluster == c]) for c in np.unique(cluster)])
+    covariance = bread @ (scores.T @ scores + jacobian[rows:].T @ jacobian[rows:] * SCALE**2) @ bread
+    return np.sqrt(np.clip(np.diag(covariance)[:count], 0, None))
+
+
+def evaluated(table: Operators, predict: Predict, values: Mapping[str, float]) -> Array:
+    """Log errors of given coefficients on the held-out rows of a table."""
+    test = table.where(held_out(table))
+    return np.asarray(np.log(predict(test, values)) - np.log(test["latency_us"] * MICRO))

@@ -1,0 +1,130 @@
+"""Fits what belongs to a stack on all chips, through the same forecasts that are scored: host, floors, first token.
+
+Few parameters with a meaning, in log space, robust, shrunk to the value they start from. Only `calibrate` rows of
+serving runs; suspect rows and rows whose draft acceptance is not recorded are left out. Nothing is keyed by model,
+source, row, length or concurrency.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.coefficients import Coefficient
+from silicast.evidence.deployment import Plan, Pools, plan
+from silicast.evidence.forecast import NoForecastError, answer
+from silicast.evidence.record import Row
+from silicast.hardware import Number, Source
+
+Array = NDArray[Any]
+
+#: coefficient -> (lowest, highest) that physics allows, and the width of the prior in log units
+STACK_COEFFICIENTS: dict[str, tuple[float, float, float]] = {
+    "launch.replay_share": (0.2, 2.0, 0.5),
+    "host.step": (1e-5, 2e-2, 1.0),
+    "host.per_sequence": (1e-7, 1e-3, 1.0),
+    "host.front_end": (1e-4, 0.5, 1.0),
+    "host.front_end_per_token": (1e-8, 1e-4, 1.0),
+    "host.lag_steps": (0.1, 6.0, 0.7),
+    "host.prefill_step": (1e-5, 0.5, 1.0),
+}
+#: a row weighs less where its metric is mostly queueing
+WEIGHTS = {"tpot_ms": 1.0, "ttft_ms": 0.5, "step_ms": 1.0}
+LEAST_ROWS = 20
+
+
+@dataclass(frozen=True)
+class StackFit:
+    """Fitted coefficients of one stack with their one-sigma widths in log units, and the errors of the rows used."""
+
+    stack: str
+    values: dict[str, float]
+    widths: dict[str, float]
+    rows: int
+    models: int
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+class Runs:
+    """The rows of one stack as groups that are evaluated as arrays."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        pools = Pools()
+        self.groups: dict[Any, list[Plan]] = defaultdict(list)
+        self.wanted: dict[Any, list[tuple[str, float]]] = defaultdict(list)
+        by_run: dict[Any, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for row in rows:
+            by_run[row.scenario][row.metric].append(row.value)
+        for scenario, metrics in by_run.items():
+            try:
+                ready = plan(scenario, pools)
+            except NoForecastError:
+                continue
+            self.groups[ready.group].append(ready)
+            self.wanted[ready.group].append(tuple((name, float(np.median(found))) for name, found in metrics.items()))  # type: ignore[arg-type]
+
+    def errors(self, changes: Mapping[str, Coefficient]) -> dict[str, Array]:
+        """log(forecast / measured) by metric under changed coefficients, rows in a fixed order."""
+        pools = Pools(changes=changes)
+        found: dict[str, list[float]] = defaultdict(list)
+        for group, plans in self.groups.items():
+            samples = answer(plans, pools).samples
+            for index, metrics in enumerate(self.wanted[group]):
+                for name, measured in metrics:  # type: ignore[misc]
+                    if name in WEIGHTS:
+                        found[name].append(float(np.log(samples[name][index] / measured)))  # type: ignore[arg-type]
+        return {name: np.array(errors) for name, errors in found.items()}
+
+
+def usable(row: Row, stack: str) -> bool:
+    """Whether a row may be fitted for a stack."""
+    known = not row.scenario.mtp_tokens or row.scenario.mtp_acceptance is not None
+    fits = row.use == "calibrate" and not row.suspect and row.scenario.kind in ("serve", "prefill", "decode")
+    return fits and known and row.scenario.stack == stack and row.metric in WEIGHTS
+
+
+def fit_stack(stack: str, rows: Sequence[Row], start: Mapping[str, Coefficient]) -> StackFit:
+    """Least squares (soft L1) of the log errors of the rows of one stack, each coefficient with a log-normal prior."""
+    from scipy.optimize import least_squares
+
+    chosen = [row for row in rows if usable(row, stack)]
+    runs = Runs(chosen)
+    names = list(STACK_COEFFICIENTS)
+    first = np.log([start[name].number.value for name in names])
+    low, high, sigma = (np.array(column) for column in zip(*STACK_COEFFICIENTS.values(), strict=True))
+
+    def changes(logs: Array) -> dict[str, Coefficient]:
+        return {name: changed(start[name], float(np.exp(log))) for name, log in zip(names, logs, strict=True)}
+
+    def residuals(logs: Array) -> Array:
+        errors = runs.errors(changes(logs))
+        data = [WEIGHTS[name] * np.nan_to_num(found, nan=0.0, posinf=3.0, neginf=-3.0) for name, found in errors.items()]
+        return np.concatenate([*data, (logs - first) / sigma])
+
+    bounds = np.log(low), np.log(high)
+    inside = np.clip(first, bounds[0] + 1e-6, bounds[1] - 1e-6)
+    found = least_squares(residuals, inside, bounds=bounds, loss="soft_l1", f_scale=0.15, diff_step=0.05, max_nfev=12)
+    spread = np.median(np.abs(found.fun[: -len(names)])) * 1.4826
+    covariance = np.linalg.inv(found.jac.T @ found.jac) * max(spread, 0.02) ** 2
+    before, after = runs.errors({}), runs.errors(changes(found.x))
+    return StackFit(
+        stack,
+        dict(zip(names, np.exp(found.x).tolist(), strict=True)),
+        dict(zip(names, np.sqrt(np.diag(covariance)).tolist(), strict=True)),
+        len(chosen),
+        len({row.scenario.model for row in chosen}),
+        {name: float(np.median(np.abs(np.expm1(errors)))) for name, errors in before.items()},
+        {name: float(np.median(np.abs(np.expm1(errors)))) for name, errors in after.items()},
+    )
+
+
+def changed(known: Coefficient, value: float) -> Coefficient:
+    """The coefficient with another value and no range."""
+    number = known.number
+    source = Source(title="trial value of a fit")
+    tried = Number(value=value, low=value, high=value, unit=number.unit, source=source, confidence="assumption")
+    return Coefficient(tried, "calibrated", known.key)
