@@ -80,8 +80,8 @@ def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Worklo
         steady = replace(steady, requests=np.full_like(steady.requests, float(np.asarray(workload.rate))))
     rates = {
         "output": (steady.requests[0] * workload.output_tokens, told[0]),
-        "decode_output": (pool.decode_rate(layout, sequences, decode.decode_context), told[0]),
-        "prefill_input": (pool.prefill_rate(layout, workload), told[1]),
+        "decode_output": (pool.decode_rates(layout, sequences, decode.decode_context)[0], told[0]),
+        "prefill_input": (pool.prefill_rates(layout, workload)[0], told[1]),
     }
     estimates = _latencies(steady, told)
     for name, (rate, why) in rates.items():

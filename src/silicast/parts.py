@@ -52,23 +52,27 @@ class Explained:
 
 
 def explained(step: Step, tiers: Mapping[str, Tier], index: int = 0) -> Explained:
-    """The parts of configuration `index`; their sum, less what overlap hides, is the step. `tiers` is by law."""
+    """The parts of configuration `index`; their sum, less what overlap hides, is the step. `tiers` is by law.
+
+    Of draws the one with the median step time is explained, so that its parts add up.
+    """
+    at = _Place(index, _middle_draw(step.seconds, index))
     repeats = float(np.broadcast_to(step.microbatches, step.seconds.shape[:1])[index])
     leaves: dict[str, list[Part]] = {}
     resources = dict.fromkeys(BOUNDS.values(), 0.0)
     for group in step.groups:
         for row, part in enumerate(group.parts):
-            leaf, shares = _leaf(group, row, index, repeats, tiers)
+            leaf, shares = _leaf(group, row, at, repeats, tiers)
             for resource, seconds in shares.items():
                 resources[resource] += seconds
             if leaf.value:
                 leaves.setdefault(part, []).append(leaf)
-    host = Part("host", _middle(step.host, index), "s", BOUNDS["host"], tiers["host"], law="host", calls=1.0)
+    host = Part("host", at.of(step.host), "s", BOUNDS["host"], tiers["host"], law="host", calls=1.0)
     resources[BOUNDS["host"]] += host.value
-    hidden = _middle(step.hidden, index)
+    hidden = at.of(step.hidden)
     _hide(resources, hidden)
     nodes = [*(_node(name, parts) for name, parts in leaves.items()), host]
-    tree = _root(_middle(step.seconds, index), nodes, hidden, resources)
+    tree = _root(at.of(step.seconds), nodes, hidden, resources)
     everything = [leaf for parts in leaves.values() for leaf in parts]
     flops = sum(leaf.flops for leaf in everything if leaf.law not in ("vector", "collective"))
     moved = sum(leaf.moved for leaf in everything if leaf.law != "collective")
@@ -76,12 +80,12 @@ def explained(step: Step, tiers: Mapping[str, Tier], index: int = 0) -> Explaine
 
 
 def _leaf(
-    group: Timed, row: int, index: int, repeats: float, tiers: Mapping[str, Tier]
+    group: Timed, row: int, at: "_Place", repeats: float, tiers: Mapping[str, Tier]
 ) -> tuple[Part, dict[str, float]]:
-    calls = repeats * _at(group.count, row, index)
-    total = calls * _at(group.timing.total, row, index)
-    fixed = min(calls * _at(group.timing.fixed, row, index), total)
-    roofs = {resource: _at(getattr(group.timing, resource), row, index) for resource in ROOFS}
+    calls = repeats * at.cell(group.count, row)
+    total = calls * at.cell(group.timing.total, row)
+    fixed = min(calls * at.cell(group.timing.fixed, row), total)
+    roofs = {resource: at.cell(getattr(group.timing, resource), row) for resource in ROOFS}
     binding = BOUNDS[max(roofs, key=lambda resource: roofs[resource])]
     part = Part(
         group.names[row],
@@ -91,8 +95,8 @@ def _leaf(
         tiers[group.law],
         law=group.law,
         calls=calls,
-        flops=calls * _at(group.flops, row, index),
-        moved=calls * _at(group.moved, row, index),
+        flops=calls * at.cell(group.flops, row),
+        moved=calls * at.cell(group.moved, row),
     )
     return part, {binding: total - fixed, BOUNDS["fixed"]: fixed}
 
@@ -133,14 +137,29 @@ def _hide(resources: dict[str, float], hidden: float) -> None:
         hidden -= taken
 
 
-def _at(values: Any, row: int, index: int) -> float:
-    """One cell of `(operator, config[, draw])`, which may be broadcast along any axis; the middle of its draws."""
-    array = np.asarray(values, dtype=float)
-    for position in (row, index):
-        if array.ndim:
-            array = array[position if array.shape[0] > 1 else 0]
-    return float(np.median(array))
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One configuration and one draw of it in arrays that may be broadcast along any axis."""
+
+    index: int
+    draw: int
+
+    def cell(self, values: Any, row: int) -> float:
+        """Of `(operator, config[, draw])`."""
+        return self._pick(values, (row, self.index, self.draw))
+
+    def of(self, values: Any) -> float:
+        """Of `(config[, draw])`."""
+        return self._pick(values, (self.index, self.draw))
+
+    def _pick(self, values: Any, where: tuple[int, ...]) -> float:
+        array = np.asarray(values, dtype=float)
+        for position in where:
+            if array.ndim:
+                array = array[position if array.shape[0] > 1 else 0]
+        return float(array)
 
 
-def _middle(values: Array, index: int) -> float:
-    return float(np.median(values[index if values.shape[0] > 1 else 0]))
+def _middle_draw(seconds: Array, index: int) -> int:
+    draws = np.atleast_1d(seconds[index if seconds.shape[0] > 1 else 0])
+    return int(np.argsort(draws, kind="stable")[draws.size // 2])

@@ -115,17 +115,19 @@ class PoolModel:
         """One step as a token sees it: with pp stages the decoding sequences run as pp microbatches in turn."""
         return self.step(replace(load, decode_sequences=load.decode_sequences / np.asarray(layout.pp)), layout)
 
-    def decode_rate(self, layout: Layout, sequences: Size, context: Size) -> Array:
-        """Output tokens/s of one replica that only decodes `sequences` per attention rank: B ranks y / t(B / pp)."""
+    def decode_rates(self, layout: Layout, sequences: Size, context: Size) -> Array:
+        """Output tokens/s of replicas that only decode `sequences` per attention rank: B ranks y / t(B / pp)."""
         load = Load(decode_sequences=sequences, decode_context=context, query_tokens=1 + self.speculation.tokens)
-        step = self.staged_step(load, layout).seconds[0]
-        return np.asarray(sequences * np.asarray(layout.attention_dp) * self.speculation.yield_per_step / step)
+        seconds = self.staged_step(load, layout).seconds
+        tokens = sequences * np.asarray(layout.attention_dp) * self.speculation.yield_per_step
+        return np.asarray(_across(tokens, seconds) / seconds)
 
-    def prefill_rate(self, layout: Layout, workload: Workload) -> Array:
-        """Input tokens/s of one replica that only prefills full chunks on every rank and every stage."""
+    def prefill_rates(self, layout: Layout, workload: Workload) -> Array:
+        """Input tokens/s of replicas that only prefill full chunks on every rank and every stage."""
         load = self.full_chunk(workload)
-        step = self.step(load, layout).seconds[0]
-        return np.asarray(load.tokens * np.asarray(layout.attention_dp) * np.asarray(layout.pp) / step)
+        seconds = self.step(load, layout).seconds
+        tokens = load.tokens * np.asarray(layout.attention_dp) * np.asarray(layout.pp)
+        return np.asarray(_across(tokens, seconds) / seconds)
 
     def full_chunk(self, workload: Workload) -> Load:
         """As many sequences of the workload as one chunk budget holds (at least one piece of one)."""
@@ -149,3 +151,9 @@ class PoolModel:
                 f"{float(found.capacity) / GIB:,.1f} GiB)."
             )
         return found
+
+
+def _across(values: Size, like: Array) -> Array:
+    """Values by configuration, with the trailing draw axis where `like` has one."""
+    array = np.asarray(values, dtype=float)
+    return array[..., None] if like.ndim > 1 and array.ndim else array

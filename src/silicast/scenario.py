@@ -168,8 +168,9 @@ class Workload:
     """What arrives: mean lengths, prefix sharing, and either requests in flight or requests per second.
 
     `requests` is the number in the run (None = a long run): in a closed loop all slots start together.
-    `equal_lengths` is true where every request has exactly the printed lengths, as in many benchmarks: requests that
-    started together then end together and start together again.
+    `length_spread` is the standard deviation of the lengths over their mean: 0 where every request is exactly alike, as
+    in many benchmarks (requests that started together then end together and start together again), 0.06 for lengths
+    drawn between 0.8 and 1 of a nominal value, about 1 for people.
     """
 
     input_tokens: Size = 4096
@@ -178,7 +179,7 @@ class Workload:
     concurrency: Size | None = None
     rate: Size | None = None
     requests: Size | None = None
-    equal_lengths: bool | Array = False
+    length_spread: Size = 1.0
 
     def __post_init__(self) -> None:
         for name in ("input_tokens", "output_tokens"):

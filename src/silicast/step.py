@@ -101,7 +101,9 @@ def step_time(model: Model, load: Load, how: Pass, machine: Machine) -> Step:
         sequences, machine.coefficient("host", "step"), machine.coefficient("host", "per_sequence")
     )
     prefills = _trailing(np.asarray(load.prefill_sequences * load.prefill_tokens) > 0, machine)
-    waiting = waiting + prefills * machine.coefficient("host", "prefill_step")
+    calls = sum((group.count.sum(axis=0) for group in groups), zero) * _trailing(how.microbatches, machine)
+    eager = calls * machine.coefficient("host", "eager_launch")
+    device = np.where(prefills, np.maximum(device, eager), device)
     return Step(np.asarray(device + waiting), zero + waiting, hidden, np.asarray(how.microbatches), groups)
 
 

@@ -1,6 +1,6 @@
-"""Pools for the properties of steps, memory and steady states: real models on real chips, points, and chips made faster."""
+"""Pools for the properties of steps, memory and steady states: real models on real chips, and chips made faster."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from silicast.machine import Machine
 from silicast.planning.space import layouts
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Load
+from silicast.step import Step
 
 R1 = "deepseek-ai/DeepSeek-R1"
 LLAMA = "meta-llama/Llama-3.1-70B-Instruct"
@@ -85,13 +86,33 @@ models = st.sampled_from(MODELS)
 chips = st.sampled_from(CHIPS)
 
 
+@dataclass(frozen=True)
+class Case:
+    """A model on a chip in one of its layouts, whole numbers, and one step: prefill, decode or both."""
+
+    model: str
+    chip: str
+    layout: Layout
+    load: Load
+
+    @property
+    def pool(self) -> PoolModel:
+        return pool(self.model, self.chip)
+
+    def seconds(self, load: Load | None = None, pool: PoolModel | None = None) -> float:
+        """The step, points."""
+        return seconds(pool or self.pool, self.layout, load or self.load)
+
+    def step(self) -> Step:
+        return self.pool.step(self.load, self.layout)
+
+
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[PoolModel, Layout, Load]:
-    """A pool, one of its layouts as integers, and a step: prefill, decode or both."""
+def cases(draw: st.DrawFn) -> Case:
     model, chip = draw(models), draw(chips)
     found = space(model, chip)
     index = draw(st.integers(0, np.size(found.tp) - 1))
-    return pool(model, chip), found.pick(index).whole(), draw(loads)
+    return Case(model, chip, found.pick(index).whole(), draw(loads))
 
 
 batches = st.sampled_from((1, 2, 3, 7, 8, 16, 33, 64, 128, 256, 512))
@@ -115,7 +136,3 @@ loads = st.one_of(decodes, prefills, mixed)
 def seconds(pool: PoolModel, layout: Layout, load: Load) -> float:
     """One step, points."""
     return float(pool.step(load, layout).seconds[0])
-
-
-def column(noun: Any, name: str, count: int) -> Any:
-    return np.broadcast_to(np.asarray(getattr(noun, name), dtype=float), count)

@@ -14,6 +14,7 @@ from silicast.pool import PoolModel
 from silicast.scenario import Layout, Load, Size, Speculation, Workload
 from silicast.serving.steady import (
     GRID,
+    UNIFORM,
     Discipline,
     Steady,
     TwoPools,
@@ -60,8 +61,10 @@ def replicas(plans: Sequence[Plan], part: int) -> Array:
 def workloads(plans: Sequence[Plan], **load: Array) -> Workload:
     """Mean lengths and prefix hits of every row, and the load where one is given."""
     inputs, outputs = np.array([plan.lengths for plan in plans]).T
-    equal = np.isnan(column(plans, "length_low")) & np.isnan(column(plans, "length_high"))
-    return Workload(inputs, outputs, column(plans, "prefix_hit", 0.0), equal_lengths=equal, **load)
+    low, high = column(plans, "length_low", 1.0), column(plans, "length_high", 1.0)
+    # a uniform draw between two shares
+    spread = (high - np.minimum(low, high)) / np.sqrt(UNIFORM) / ((low + high) / 2)
+    return Workload(inputs, outputs, column(plans, "prefix_hit", 0.0), length_spread=spread, **load)
 
 
 def speculation(plans: Sequence[Plan]) -> Speculation:

@@ -18,6 +18,7 @@ from silicast.scenario import Layout, Targets, Workload
 
 Array = NDArray[Any]
 Kind = Literal["fewest", "best"]
+Phase = Literal["prefill", "decode"]
 
 #: the question map: sequences per package and context lengths
 MAP_BATCHES = (4, 16, 64, 128)
@@ -53,7 +54,7 @@ class ChipAnswer:
 class Cell:
     """One cell of the question map."""
 
-    phase: Literal["prefill", "decode"]
+    phase: Phase
     batch_per_package: int
     context: int
     ratio: Estimate
@@ -140,7 +141,7 @@ def _ratio(side: Side, against: Side, workload: Workload, targets: Targets) -> R
         per_package,
         per_device,
         {**factors, "devices per package": dies},
-        _cells(drawn(pool, DRAWS), answer.best.layout, drawn(other, DRAWS), reference.best.layout),
+        _cells(pool, other, (limit, other_limit)),
     )
 
 
@@ -178,24 +179,41 @@ def _factors(
     return {name: float(np.exp(log + residual * abs(log) / weight)) for name, log in logs.items()}
 
 
-def _cells(pool: PoolModel, layout: Layout, other: PoolModel, other_layout: Layout) -> tuple[Cell, ...]:
-    """The per-package ratio over batch, context and phase, each chip in its best layout as pure pools."""
+def _cells(pool: PoolModel, other: PoolModel, limits: tuple[int, int]) -> tuple[Cell, ...]:
+    """The per-package ratio over phase, batch and context; each chip in the layout that is best for the cell.
+
+    Pure pools. A cell that does not fit on one of the chips is left out.
+    """
+    spaces = layouts(pool, limits[0]), layouts(other, limits[1])
+    drawing = drawn(pool, DRAWS), drawn(other, DRAWS)
     cells = []
-    for context in MAP_CONTEXTS:
-        ratio = _prefill_rate(pool, layout, context) / _prefill_rate(other, other_layout, context)
-        cells.append(Cell("prefill", 0, context, Estimate.of(ratio, "")))
-    for batch in MAP_BATCHES:
+    for batch in (0, *MAP_BATCHES):
         for context in MAP_CONTEXTS:
-            ratio = _decode_rate(pool, layout, batch, context) / _decode_rate(other, other_layout, batch, context)
-            cells.append(Cell("decode", batch, context, Estimate.of(ratio, "")))
+            rates = [
+                _cell_rate(points, draws, space, batch, context)
+                for points, draws, space in zip((pool, other), drawing, spaces, strict=True)
+            ]
+            if all(rate is not None for rate in rates):
+                phase: Phase = "decode" if batch else "prefill"
+                cells.append(Cell(phase, batch, context, Estimate.of(rates[0] / rates[1], "")))  # type: ignore[operator]
     return tuple(cells)
 
 
-def _prefill_rate(pool: PoolModel, layout: Layout, context: int) -> Array:
-    rate = pool.prefill_rate(layout, Workload(input_tokens=context, output_tokens=1))
-    return np.asarray(rate / int(pool.packages(layout.devices)))
+def _cell_rate(pool: PoolModel, drawing: PoolModel, space: Layout, batch: int, context: int) -> Array | None:
+    """Tokens/s per package of the best layout, as draws; None where nothing fits. `batch` 0 is prefill."""
+    packages = pool.packages(space.devices)
+    sequences = (
+        np.maximum(batch, 1) * packages / np.asarray(space.attention_dp) if batch else np.ones(np.size(packages))
+    )
+    room = pool.memory(space, context).sequences
+    fits = np.flatnonzero((room >= sequences) & (sequences >= 1))
+    if not fits.size:
+        return None
+    chosen, sequences, packages = space.pick(fits), sequences[fits], packages[fits]
+    work = Workload(input_tokens=context, output_tokens=1)
 
+    def rate(on: PoolModel, layout: Layout, held: Array) -> Array:
+        return on.decode_rates(layout, held, context) if batch else on.prefill_rates(layout, work)
 
-def _decode_rate(pool: PoolModel, layout: Layout, batch: int, context: int) -> Array:
-    packages = int(pool.packages(layout.devices))
-    return np.asarray(pool.decode_rate(layout, batch * packages / int(layout.attention_dp), context) / packages)
+    best_row = [int(np.argmax(rate(pool, chosen, sequences) / packages))]
+    return np.asarray(rate(drawing, chosen.pick(best_row), sequences[best_row])[0] / packages[best_row[0]])

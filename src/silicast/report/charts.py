@@ -220,7 +220,8 @@ def steps(chips: Sequence[ChipAnswer], phase: Phase, palette: Palette = LIGHT) -
 def step_rows(told: Forecast, phase: Phase) -> list[Row]:
     """Parts of one step in ms."""
     step = dict(phases(told))[phase]
-    bar = f"{told.chip}, {told.concurrency:,.0f} requests" if phase == "decode" else told.chip
+    carried = f"{told.concurrency:,.0f} requests" if phase == "decode" else "full chunk"
+    bar = f"{told.chip}, {carried}, pp {told.layout.pp}"
     return [
         {"bar": bar, "part": node.name, "value": node.value * 1e3, "share": node.value / step.seconds,
          "whole": f"{rounded(step.seconds * 1e3)} ms", "bound": node.bound_by,

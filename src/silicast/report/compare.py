@@ -139,7 +139,7 @@ def map_table(ratio: Ratio, claim: float | None) -> RenderableType:
     """Per-package ratio over phase, batch per package and context."""
     contexts = sorted({cell.context for cell in ratio.cells})
     table = Table(
-        title="Ratio per package by phase, sequences per package and context (pure pools of these layouts)",
+        title="Ratio per package by phase, sequences per package and context (pure pools, best layouts)",
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
     )  # fmt: skip
     table.add_column("phase, seq.", no_wrap=True)
@@ -148,11 +148,13 @@ def map_table(ratio: Ratio, claim: float | None) -> RenderableType:
     for phase, batch in sorted({(cell.phase, cell.batch_per_package) for cell in ratio.cells}):
         found = {cell.context: cell for cell in ratio.cells if (cell.phase, cell.batch_per_package) == (phase, batch)}
         label = f"{phase}, {batch}" if batch else phase
-        table.add_row(label, *(_cell(found[context], claim) for context in contexts))
+        table.add_row(label, *(_cell(found.get(context), claim) for context in contexts))
     return table
 
 
-def _cell(cell: Cell, claim: float | None) -> str:
+def _cell(cell: Cell | None, claim: float | None) -> str:
+    if cell is None:
+        return "does not fit"
     text = spread(cell.ratio)
     if claim is None:
         return text

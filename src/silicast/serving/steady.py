@@ -21,6 +21,8 @@ Curve = Callable[[Array], "Steady"]
 #: batch sizes at which an open loop is sampled before it is solved by interpolation, and the smallest of them
 GRID = 33
 LEAST_SEQUENCES = 1 / 64
+#: the width of a uniform distribution over its standard deviation, squared
+UNIFORM = 12.0
 #: no decode steps at all (one output token): keeps shares finite
 LEAST_STEPS = 1e-9
 
@@ -81,7 +83,7 @@ def loads(workload: Workload, sequences: Size, chunk: Size, drafts: Size) -> tup
     # chunk i of n sees cached + i/n of the fresh tokens: on average half of the other n - 1 chunks
     piece = fresh / chunks
     together = np.clip(np.floor(chunk / piece), 1, np.maximum(sequences, 1))
-    prompts = np.where(workload.equal_lengths, together, 1.0)
+    prompts = np.where(np.asarray(workload.length_spread) > 0, 1.0, together)
     prefill = Load(prefill_sequences=prompts, prefill_tokens=piece, prefill_context=cached + piece * (chunks - 1) / 2)
     return decode, prefill, chunks
 
@@ -94,10 +96,11 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     meets g = 1 - (1 - min(f, 1))^r + max(f - 1, 0) steps in which at least one rank prefills; a share f / g of the
     ranks does (the experts see that share). Requests arrive where others complete, at the ends of steps.
 
-    prefill first: wait = g t_p / 2, decoding = S (t_d + g t_p) - wait, TTFT = n t_p + wait
-    chunked, counted in steps: rho = o n / (S + n), w = max(min(rho n / (2 (1 - rho)), o n / 2), B n / q - S - n)
-                   (M/D/1 with at most half of the others; where chunks fill all steps, the rest of the cycle),
-                   decoding = S t_d + min(g S - w, S) (t_m - t_d), TTFT = (n + w) t_m
+    prefill first: wait = min(c g, o n) t_p / 2, decoding = S (t_d + g t_p) - wait, TTFT = n t_p + wait
+    chunked, counted in steps: rho = o n / (S + n), w = max(min(rho n / (2 (1 - rho)), o n / 2), (1 - 1/(c rho)) o n / 2,
+                   B n / q - S - n) (M/D/1 with at most half of the others, nothing for equal lengths, which keep their
+                   distance; the fluid queue of a bunch; where chunks fill all steps, the rest of the cycle), decoding = S t_d + min(g S - w, S) (t_m - t_d), TTFT = (n + w) t_m
+    c is how bunched arrivals still are (`_bunching`): all slots start together and drift apart with their lengths;
     plus front + t_d / 2 + lag t_d on TTFT: the way to the queue, the running step, the way of the first token.
 
     A run of `requests` starts with all slots at once: for the first wave TTFT = (ceil(B / q) + 1) / 2 n t_p. Equal
@@ -110,16 +113,19 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     t_d, t_p = step(decode), step(shared)
     t_m = t_p + t_d if how.stalls else step(_joined(decode, shared))
     trail = _trail(t_d)
-    S, n, g, o, B = (trail(value) for value in (steps, chunks, met, others, sequences))
+    c = _bunching(workload, sequences * how.ranks, steps, chunks * others, how.stalls)
+    S, n, g, o, B, c = (trail(value) for value in (steps, chunks, met, others, sequences, c))
     occupied = t_p / trail(how.stages)
     if how.stalls:
-        wait = g * occupied / 2
+        wait = np.minimum(c * g, o * n) * occupied / 2
         ttft, decoding = n * t_p + wait, S * (t_d + g * occupied) - wait
         busy = np.minimum(o + 1, B) * n * occupied / (ttft + decoding)
     else:
         busy = np.minimum(o * n / (S + n), 1.0)
-        queued = np.minimum(busy * n / np.maximum(2 * (1 - busy), LEAST_STEPS), o * n / 2)
-        w = np.maximum(queued, (o + 1 / trail(prefill.prefill_sequences)) * n - S - n)
+        random = trail((np.asarray(workload.length_spread) > 0) * 1.0)
+        queued = random * np.minimum(busy * n / np.maximum(2 * (1 - busy), LEAST_STEPS), o * n / 2)
+        bunch = np.maximum(1 - 1 / np.maximum(c * busy, LEAST_STEPS), 0) * o * n / 2
+        w = np.maximum(np.maximum(queued, bunch), (o + 1 / trail(prefill.prefill_sequences)) * n - S - n)
         mixed = np.clip(np.minimum(g, 1) * S - w, 0, S)
         ttft, decoding = (n + w) * t_m, S * t_d + mixed * (t_m - t_d) / trail(how.stages)
     waves, t_full = _wave(step, prefill, np.asarray(sequences, dtype=float), chunks, how)
@@ -148,10 +154,28 @@ def _wave(step: StepSeconds, prefill: Load, sequences: Array, chunks: Size, how:
     return np.ceil(sequences / full) * chunks, seconds
 
 
+def _bunching(workload: Workload, slots: Size, steps: Size, prefills: Size, stalls: bool) -> Size:
+    """How much denser arrivals are than spread evenly over a cycle, mean over the rounds of a run after the first.
+
+    All slots start together. After k rounds of lengths with relative spread s the starts have a standard deviation of
+    s sqrt(k) cycles: they fill a window of a sqrt(k), a = s sqrt(12), of the cycle (as wide as a uniform one of that
+    deviation), at least the time that the prefills themselves take where these stagger the slots (chunked). Over R
+    rounds, with K = min(R, 1/a^2): c = ((2 / a) sqrt(K) + R - K) / R. A long run has forgotten its start: c = 1.
+    """
+    if workload.requests is None:
+        return 1.0
+    rounds = np.maximum(np.asarray(workload.requests, dtype=float) / slots - 1, LEAST_STEPS)
+    a = np.clip(np.asarray(workload.length_spread) * np.sqrt(UNIFORM), LEAST_STEPS, 1)
+    together = np.minimum(rounds, 1 / a**2)
+    dense = np.where(np.isfinite(rounds), (2 / a * np.sqrt(together) + rounds - together) / rounds, 1.0)
+    window = 0.0 if stalls else prefills / np.maximum(steps + prefills, LEAST_STEPS)
+    return np.clip(dense, 1, 1 / np.maximum(window, LEAST_STEPS))
+
+
 def _synchrony(workload: Workload, slots: Size, stalls: bool) -> tuple[Size, Size]:
     """(share of requests in a burst of all slots, share that stays in step with the others)."""
     start = 0.0 if workload.requests is None else np.minimum(slots / np.asarray(workload.requests, dtype=float), 1.0)
-    in_step = np.asarray(workload.equal_lengths, dtype=float) * stalls
+    in_step = (np.asarray(workload.length_spread) <= 0) * 1.0 * stalls
     return np.maximum(start, in_step), in_step
 
 

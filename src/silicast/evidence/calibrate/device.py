@@ -39,6 +39,11 @@ class Device:
         return self.peaks[mode]
 
 
+def known(kernel: str) -> bool:
+    """Whether the name of a kernel says a stored format and a matrix mode."""
+    return kernel in BYTES or all(part in BYTES for part in (kernel.rpartition("x")[0], kernel.rpartition("x")[2]))
+
+
 def mode_of(kernel: str) -> str:
     """`int4xbf16` multiplies in bf16, `fp8_block` in fp8."""
     return matrix_mode(kernel if kernel in BYTES else kernel.rpartition("x")[2])

@@ -18,6 +18,8 @@ SCALE = 0.1
 ROWS_PER_COEFFICIENT = 3
 #: groups of shapes whose rows err together, for the covariance
 CLUSTERS = 40
+#: below this many rows none is held out: errors come from cross-validation in so many folds
+FEW_ROWS, FOLDS = 100, 5
 #: relative step of the numerical derivative: above the steps of the staircases
 STEP = 1e-3
 
@@ -69,14 +71,35 @@ def fit(table: Operators, coefficients: Sequence[Coefficient], predict: Predict,
 
     Raises EvidenceError when there are too few rows.
     """
-    least_squares = _scipy()
-    away = held_out(table)
-    train, test = table.where(~away), table.where(away)
     needed = ROWS_PER_COEFFICIENT * len(coefficients)
-    if len(train) < needed or not len(test):
-        raise EvidenceError(
-            f"{len(table)} rows are too few: {len(coefficients)} coefficients need {needed} and some held out."
-        )
+    if len(table) < needed:
+        raise EvidenceError(f"{len(table)} rows are too few: {len(coefficients)} coefficients need {needed}.")
+    if len(table) < FEW_ROWS:
+        return _fit_few(table, coefficients, predict, fixed)
+    away = held_out(table)
+    found = _fit_rows(table.where(~away), coefficients, predict, fixed)
+    found.errors = _errors(table.where(away), predict, {**fixed, **found.values})
+    return found
+
+
+def _fit_few(
+    table: Operators, coefficients: Sequence[Coefficient], predict: Predict, fixed: Mapping[str, float]
+) -> Fitted:
+    """All rows are fitted; their errors come from five fits without a fifth of them each."""
+    found = _fit_rows(table, coefficients, predict, fixed)
+    fold = np.arange(len(table)) % FOLDS
+    parts = []
+    for number in range(FOLDS):
+        rest = _fit_rows(table.where(fold != number), coefficients, predict, fixed)
+        parts.append(_errors(table.where(fold == number), predict, {**fixed, **rest.values}))
+    found.errors = np.concatenate(parts)
+    return found
+
+
+def _fit_rows(
+    train: Operators, coefficients: Sequence[Coefficient], predict: Predict, fixed: Mapping[str, float]
+) -> Fitted:
+    least_squares = _scipy()
     names = [one.name for one in coefficients]
     start, low, high = (np.log([getattr(one, end) for one in coefficients]) for end in ("start", "low", "high"))
     stray = np.array([one.stray for one in coefficients])
@@ -92,10 +115,14 @@ def fit(table: Operators, coefficients: Sequence[Coefficient], predict: Predict,
     inside = np.clip(start, low + EDGE, high - EDGE)
     found = least_squares(residuals, inside, bounds=(low, high), loss="soft_l1", f_scale=SCALE, diff_step=STEP)
     spread = _deviations(found, train, len(names))
-    errors = np.log(predict(test, values(found.x))) - np.log(test["latency_us"] * MICRO)
     ends = [np.clip(found.x + sign * Z90 * spread, low, high) for sign in (-1, 1)]
-    as_table = [dict(zip(names, np.exp(x).tolist(), strict=True)) for x in (found.x, *ends)]
-    return Fitted(*as_table, len(train), errors, _sources(table), {one.name: one.unit for one in coefficients})
+    value, least, most = (dict(zip(names, np.exp(x).tolist(), strict=True)) for x in (found.x, *ends))
+    units = {one.name: one.unit for one in coefficients if one.kept}
+    return Fitted(value, least, most, len(train), np.zeros(0), _sources(train), units)
+
+
+def _errors(test: Operators, predict: Predict, values: Mapping[str, float]) -> Array:
+    return np.asarray(np.log(predict(test, values)) - np.log(test["latency_us"] * MICRO))
 
 
 MICRO = 1e-6
@@ -128,6 +155,5 @@ def _deviations(found: Any, train: Operators, count: int) -> Array:
 
 
 def evaluated(table: Operators, predict: Predict, values: Mapping[str, float]) -> Array:
-    """Log errors of given coefficients on the held-out rows of a table."""
-    test = table.where(held_out(table))
-    return np.asarray(np.log(predict(test, values)) - np.log(test["latency_us"] * MICRO))
+    """Log errors of given coefficients on the held-out rows of a table (on all of few)."""
+    return _errors(table if len(table) < FEW_ROWS else table.where(held_out(table)), predict, values)

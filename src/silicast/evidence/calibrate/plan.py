@@ -1,13 +1,13 @@
 """What is fitted to what: for each kind of kernel its rows, its law, its coefficients and where they are written."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from silicast.evidence.calibrate import predict
-from silicast.evidence.calibrate.device import Device
+from silicast.evidence.calibrate.device import Device, known
 from silicast.evidence.calibrate.fit import Coefficient
 from silicast.evidence.ingest.operators import Array, Operators, shapes
 
@@ -122,7 +122,12 @@ ALL_TO_ALL = Kind(
     ),
 )
 #: what the laws need and the rows cannot tell apart from other coefficients: held at the datasheet value
-HELD = {"vector.compute_efficiency": 0.5, "launch.kernel": 3e-6}
+HELD = {
+    "vector.compute_efficiency": 0.5,
+    "vector.launch": 2e-6,
+    "vector.memory_efficiency": 0.7,
+    "launch.kernel": 3e-6,
+}
 
 
 def jobs(table: Operators) -> Iterator[tuple[Kind, str, Operators]]:
@@ -133,10 +138,10 @@ def jobs(table: Operators) -> Iterator[tuple[Kind, str, Operators]]:
         if np.any(op == name):
             rows = table.where(op == name)
             yield kind, str(rows["dtype"][0]) if name == "quantise" else "", rows
-    for kernel in sorted(set(dtype[op == "gemm"])):
+    for kernel in filter(known, sorted(set(dtype[op == "gemm"]))):
         yield PRODUCT, kernel, table.where((op == "gemm") & (dtype == kernel))
     for name, kind in (("moe_mlp", EXPERTS), ("grouped_gemm", GROUPED)):
-        for kernel in sorted(set(dtype[op == name])):
+        for kernel in filter(known, sorted(set(dtype[op == name]))):
             yield kind, kernel, table.where((op == name) & (dtype == kernel))
     yield from _attentions(table, op, dtype)
     yield from _exchanges(table, op)
@@ -173,6 +178,13 @@ def _exchanges(table: Operators, op: Array) -> Iterator[tuple[Kind, str, Operato
     for kernel, rows in (("all_to_all", travel & ~throughput), ("all_to_all_relayed", travel & throughput)):
         if np.any(rows):
             yield ALL_TO_ALL, kernel, table.where(rows)
+
+
+def within(kind: Kind, rows: Operators, device: Device) -> Kind:
+    """The kind without the coefficients of the outer link where no row crosses it."""
+    if kind is ALL_TO_ALL and not np.any(rows["group"] > device.inner_size):
+        return replace(kind, coefficients=kind.coefficients[:-1])
+    return kind
 
 
 def _fastest(table: Operators) -> Operators:

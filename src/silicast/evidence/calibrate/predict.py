@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from silicast.evidence.calibrate.device import Device, activation_bytes, mode_of, stored_bytes
-from silicast.evidence.ingest.operators import Array, Operators
+from silicast.evidence.ingest.operators import BARE, Array, Operators
 from silicast.laws import attention, collective, gemm
 from silicast.laws.vector import vector_time
 
@@ -75,7 +75,7 @@ def product(table: Operators, kernel: str, values: Values, device: Device) -> Ar
     ramp = values.get("row_ramp", 0.0)
     total = gemm.gemm_time(m, n, k, 1.0, _unit(kernel, values, device), traffic, values["launch"], ramp).total
     if mode_of(kernel) != "bf16":
-        total = total + quantise(table, kernel, values, device)
+        total = total + np.where(table["library"] == BARE, 0.0, quantise(table, kernel, values, device))
     return np.asarray(total)
 
 

@@ -28,8 +28,8 @@ STACK_COEFFICIENTS: dict[str, tuple[float, float, float]] = {
     "host.per_sequence": (1e-7, 1e-3, 1.0),
     "host.front_end": (1e-4, 0.5, 1.0),
     "host.front_end_per_token": (1e-8, 1e-4, 1.0),
-    "host.lag_steps": (0.1, 6.0, 0.7),
-    "host.prefill_step": (1e-5, 0.5, 1.0),
+    "host.lag_steps": (0.1, 40.0, 1.5),
+    "host.eager_launch": (1e-6, 3e-5, 0.7),
 }
 #: a row weighs less where its metric is mostly queueing
 WEIGHTS = {"tpot_ms": 1.0, "ttft_ms": 0.5, "step_ms": 1.0}
@@ -102,7 +102,9 @@ def fit_stack(stack: str, rows: Sequence[Row], start: Mapping[str, Coefficient])
 
     def residuals(logs: Array) -> Array:
         errors = runs.errors(changes(logs))
-        data = [WEIGHTS[name] * np.nan_to_num(found, nan=0.0, posinf=3.0, neginf=-3.0) for name, found in errors.items()]
+        data = [
+            WEIGHTS[name] * np.nan_to_num(found, nan=0.0, posinf=3.0, neginf=-3.0) for name, found in errors.items()
+        ]
         return np.concatenate([*data, (logs - first) / sigma])
 
     bounds = np.log(low), np.log(high)

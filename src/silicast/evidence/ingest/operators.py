@@ -10,7 +10,7 @@
 | `bytes group` | exchanges: bytes of the tensor on one rank (all-gather: of the result), ranks |
 | `dtype` | the kernel: `bf16`, `fp8_block`, `int4xbf16` (weights widened), ... as `machine.Format.kernel` names it |
 | `kv_cache` | format of the cache |
-| `chip stack version library` | what ran it: catalog ids, engine version, kernel library or path |
+| `chip stack version library` | what ran it: catalog ids, engine version, kernel library or path (`bare`: a product without the quantisation of its input) |
 | `routing` | `balanced` or `skewed` (experts) |
 | `latency_us` | microseconds of one call |
 
@@ -18,7 +18,7 @@ A user's own micro-benchmarks are CSV files with these columns (`--operators DIR
 have may be missing or empty.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ from silicast.errors import EvidenceError
 
 Array = NDArray[Any]
 
+#: library of a product that was timed without the quantisation of its input
+BARE = "bare"
 TEXT = ("op", "dtype", "kv_cache", "chip", "stack", "version", "library", "routing", "source")
 SIZES = (
     "m", "n", "k", "experts", "topk", "ep", "batch", "query", "context", "heads", "kv_heads", "head_dim", "bytes",
@@ -111,6 +113,3 @@ def _mixed(code: Array, word: Array) -> Array:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return np.asarray(z ^ (z >> np.uint64(31)))
-
-
-Chips = Mapping[str, str]

@@ -1,0 +1,194 @@
+"""`silicast calibrate`: reads every source, fits every chip, pools the rest, writes all files."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from silicast import catalog
+from silicast.datafile import read_numbers
+from silicast.errors import EvidenceError, MissingExtraError, not_found
+from silicast.evidence.calibrate.chips import Chip, fit_chip
+from silicast.evidence.calibrate.device import device
+from silicast.evidence.calibrate.plan import HELD
+from silicast.evidence.calibrate.pool import Number, pooled
+from silicast.evidence.calibrate.sample import sample
+from silicast.evidence.calibrate.write import chip_files, document, replaced
+from silicast.evidence.ingest import aiconfigurator
+from silicast.evidence.ingest.folder import read_folder
+from silicast.evidence.ingest.operators import Operators, joined
+from silicast.evidence.ingest.published import read_evidence
+from silicast.evidence.record import shipped
+
+TABLES, OPERATORS = "aiconfigurator", "operators"
+#: laws that a chip must have fitted itself for its file to count as calibrated
+MAIN = ("gemm", "attention")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to fit: folders, and what to leave out (chips, sources, generations)."""
+
+    tables: Path | None = None
+    operators: Path | None = None
+    evidence: tuple[Path, ...] = ()
+    without_chips: tuple[str, ...] = ()
+    without_sources: tuple[str, ...] = ()
+    without_generations: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Calibration:
+    """The fits by chip, and the files they make: `<chip>/<stack>.toml` -> text."""
+
+    chips: dict[str, Chip]
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def installed_tables() -> Path | None:
+    """The tables of the installed package, found without running any of it."""
+    spec = find_spec("aiconfigurator_core")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(places[0]) / "systems" / "data" if places else None
+
+
+def calibrate(choice: Choice, told: Callable[[str], None] = lambda text: None) -> Calibration:
+    """All coefficient files. Deterministic: the same rows give the same files. Raises EvidenceError."""
+    _checked(choice)
+    table = _rows(choice, told)
+    if not len(table):
+        raise EvidenceError("No operator rows are left to fit; name a folder with --tables or --operators.")
+    stacks = tuple(catalog.ids("stacks"))
+    names = sorted(set(table["chip"].astype(str)))
+    chips = {name: fit_chip(name, table.where(table["chip"] == name), stacks) for name in names}
+    chips = {name: chip for name, chip in chips.items() if chip.fits}
+    if not chips:
+        reasons = [
+            reason for name in names for reason in fit_chip(name, table.where(table["chip"] == name), stacks).skipped
+        ]
+        raise EvidenceError(reasons[0] if reasons else "No law can be fitted to these rows.")
+    found = Calibration(chips)
+    for name in sorted(path.stem for path in (catalog.data_folder() / "chips").glob("*.toml")):
+        found.files |= _files(name, chips)
+    return found
+
+
+def _checked(choice: Choice) -> None:
+    chips = catalog.ids("chips")
+    for name in choice.without_chips:
+        if name not in chips:
+            raise not_found("Chip", name, chips, "List them with: silicast chips")
+    generations = sorted({chip.generation for chip in catalog.shipped_chips()})
+    for name in choice.without_generations:
+        if name not in generations:
+            raise not_found("Generation", name, generations, f"Known: {', '.join(generations)}")
+
+
+def _rows(choice: Choice, told: Callable[[str], None]) -> Operators:
+    parts = []
+    folder = choice.tables or installed_tables()
+    if folder is not None and TABLES not in choice.without_sources:
+        parts.append(sample(folder))
+        told(f"{len(parts[-1])} rows sampled of the tables in {folder}")
+    elif folder is None and choice.operators is None:
+        raise MissingExtraError(
+            f"No operator tables: install them with {aiconfigurator.INSTALL}, or name them with --tables DIR."
+        )
+    if choice.operators is not None and OPERATORS not in choice.without_sources:
+        parts.append(read_folder(choice.operators))
+        told(f"{len(parts[-1])} rows of {choice.operators}")
+    if shipped().is_dir() or choice.evidence:
+        parts.append(read_evidence(choice.evidence or (shipped(),)))
+        told(f"{len(parts[-1])} rows of the evidence")
+    return _left(joined(parts), choice)
+
+
+def _left(table: Operators, choice: Choice) -> Operators:
+    if not len(table):
+        return table
+    chip = table["chip"].astype(str)
+    generation = {one.id: one.generation for one in catalog.shipped_chips()}
+    gone = [name for name in set(chip) if generation.get(name) in choice.without_generations]
+    keep = ~np.isin(chip, [*choice.without_chips, *gone])
+    return table.where(keep & ~np.isin(table["source"].astype(str), choice.without_sources))
+
+
+def _files(name: str, chips: Mapping[str, Chip]) -> dict[str, str]:
+    target = device(name)
+    lent = pooled(target, chips)
+    chip = chips.get(name, Chip(target))
+    numbers = {**_held(), **lent}
+    files: dict[str, str] = {}
+    for stack, values in chip_files(name, chip, numbers, {}).items():
+        laws = {one.kind.law for one in chip.fits}
+        tier = "calibrated" if all(law in laws for law in MAIN) else "transferred"
+        values = _general_link({key: _sourced(number) for key, number in values.items()})
+        files[f"{name}/{stack}.toml"] = document(tier, values, chip.of(stack), _sources(chip))
+    return files
+
+
+def _general_link(numbers: dict[str, Number]) -> dict[str, Number]:
+    """The efficiency of links in general is that of the all-reduce, where one was fitted."""
+    found = numbers.get("collective.all_reduce.bandwidth_efficiency")
+    return {**numbers, "collective.bandwidth_efficiency": found} if found else numbers
+
+
+def _sourced(number: Number) -> Number:
+    from dataclasses import replace
+
+    return number if number.source in ("pooled", "held") else replace(number, source="fit")
+
+
+#: coefficients of the datasheet file that the fits stand on: written beside them, so that no draw moves them apart
+_STANDS_ON = (
+    "gemm.tile_m", "gemm.tile_n", "attention.query_tile", "vector.compute_efficiency", "collective.latency_scale_up",
+)  # fmt: skip
+
+
+def _held() -> dict[str, Number]:
+    _, numbers = read_numbers(catalog.data_folder() / "coefficients" / "datasheet.toml")
+    found = {}
+    for key in _STANDS_ON:
+        value = HELD.get(key, numbers[key].value)
+        unit = "us" if numbers[key].unit == "s" else ""
+        found[key] = Number(value, value, value, unit, "held", "assumption", "held fixed in the fit")
+    return found
+
+
+def _sources(chip: Chip) -> dict[str, dict[str, str]]:
+    tables = sorted({name for one in chip.fits for name in one.found.sources})
+    return {
+        "fit": {
+            "title": f"Fitted by Silicast to {_told(tables)}",
+            "url": aiconfigurator.URL if any("/" in name for name in tables) else "",
+            "date": aiconfigurator.DATE,
+        },
+        "pooled": {
+            "title": "Assumption of Silicast: coefficients of sibling chips, range from their spread",
+            "date": aiconfigurator.DATE,
+        },
+        "held": {
+            "title": "Assumption of Silicast: held at the datasheet value while the others were fitted",
+            "date": aiconfigurator.DATE,
+        },
+    }
+
+
+def _told(names: Iterable[str]) -> str:
+    kinds = {
+        aiconfigurator.TITLE: any("/" in name for name in names),
+        "hudingyi688/aiconfigurator-npu, Ascend 910B tables, commit e2b2384 (2026-04-14), CANN 8.5": any(
+            name.endswith(".csv") for name in names
+        ),
+        "evidence " + ", ".join(sorted(name for name in names if "/" not in name and not name.endswith(".csv"))): any(
+            "/" not in name and not name.endswith(".csv") for name in names
+        ),
+    }
+    return "; ".join(title for title, used in kinds.items() if used)
+
+
+def write(calibration: Calibration, output: Path) -> None:
+    """Puts the files into a folder, all at once."""
+    replaced(output, calibration.files)
