@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from silicast.coefficients import Coefficient, Coefficients
+from silicast.coefficients import Coefficients
 from silicast.dtypes import BYTES, matrix_mode
 from silicast.errors import LayoutError, PrecisionError
 from silicast.estimate import Sampler, Tier, worst
@@ -67,6 +67,7 @@ class Machine:
         self.sampler = sampler or Sampler()
         self._coefficients = coefficients
         self._cache: dict[str, Any] = {}
+        self._asked: dict[tuple[str, str, tuple[str, ...]], Any] = {}
         self.used: dict[str, tuple[Number, Tier]] = {}
 
     def resampled(self, sampler: Sampler) -> "Machine":
@@ -80,19 +81,18 @@ class Machine:
 
     def coefficient(self, law: str, name: str, *kernels: str) -> Any:
         """A coefficient as a float or as draws; one of the first of `kernels` wins over the general one."""
-        return self._drawn(law, name, self._coefficients.get(law, name, *kernels))
+        return self.optional(law, name, *kernels, needed=True)
 
-    def optional(self, law: str, name: str, *kernels: str) -> Any | None:
+    def optional(self, law: str, name: str, *kernels: str, needed: bool = False) -> Any | None:
         """A coefficient that only calibration gives, or None."""
-        found = self._coefficients.find(law, name, *kernels)
-        return None if found is None else self._drawn(law, name, found)
-
-    def _drawn(self, law: str, name: str, found: Coefficient) -> Any:
-        cached = self._cache.get(found.key)
-        if cached is None:
-            cached = self._cache[found.key] = self.sampler.number(found.key, found.number)
-        self.used[f"{law}.{name}"] = (found.number, found.tier)
-        return cached
+        asked = law, name, kernels
+        if asked not in self._asked:
+            look_up = self._coefficients.get if needed else self._coefficients.find
+            found = look_up(law, name, *kernels)
+            self._asked[asked] = None if found is None else self.sampler.number(found.key, found.number)
+            if found is not None:
+                self.used[f"{law}.{name}"] = (found.number, found.tier)
+        return self._asked[asked]
 
     def matrix_efficiency(self, law: str, name: str, fmt: Format) -> Any:
         """Share of the matrix peak a kernel reaches: fitted, else the chip's sustained share times an assumed one."""

@@ -112,6 +112,24 @@ def best(pool: PoolModel, space: Layout, workload: Workload, targets: Targets, d
     return _choice(candidates, steady, int(order[0]), False)
 
 
+def best_per_device(pool: PoolModel, space: Layout, workload: Workload, targets: Targets) -> Array:
+    """Requests/s per device of the best candidate of each column of the trailing axis, ranked as in `best`.
+
+    Raises DoesNotFitError where no layout holds a single sequence.
+    """
+    candidates = with_batches(space, pool.most_sequences(space, workload))
+    if not candidates.sequences.size:
+        raise DoesNotFitError(f"{pool.model.id} does not fit on up to {np.max(space.devices):g} devices.")
+    steady = pool.closed(candidates.layout, workload, candidates.sequences)
+    rate = steady.requests / np.asarray(candidates.layout.devices)[:, None]
+    miss = np.zeros(rate.shape)
+    for target, seconds in ((targets.ttft_ms, steady.ttft), (targets.tpot_ms, steady.tpot)):
+        if target is not None:
+            miss = np.maximum(miss, np.log(seconds * 1e3 / target))
+    least = miss.min(axis=0)
+    return np.asarray(np.where(miss <= least, rate, 0).max(axis=0))
+
+
 def _ranked(
     pool: PoolModel, candidates: Candidates, steady: Steady, workload: Workload, targets: Targets
 ) -> NDArray[np.int_]:

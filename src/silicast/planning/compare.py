@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from silicast.errors import DoesNotFitError, InputError
 from silicast.estimate import DRAWS, Estimate, Tier, worst
 from silicast.outcome import Forecast, forecast
-from silicast.planning.causes import Cause, Hybrid, shares
-from silicast.planning.choose import best, drawn, fewest
+from silicast.planning.causes import COLUMNS, Cause, Hybrid, shares, structural
+from silicast.planning.choose import best, best_per_device, drawn, fewest
 from silicast.planning.space import layouts
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Targets, Workload
@@ -161,22 +161,28 @@ def _factors(
     the causes in proportion to the size of their logarithms.
     """
     (pool, limit), (other, other_limit) = side, against
-    most = max(limit, other_limit)
-
-    def value(causes: frozenset[Cause]) -> float:
-        machine = Hybrid(other.machine, pool.machine, causes)
-        mixed = replace(other, machine=machine)
-        try:
-            choice = best(mixed, layouts(mixed, most), workload, targets)
-        except (DoesNotFitError, ValueError):
-            return float("nan")
-        return choice.requests / float(choice.layout.devices)
-
-    found: dict[str, float] = {str(cause): factor for cause, factor in shares(value).items()}
+    values: dict[frozenset[Cause], float] = {}
+    for causes in structural():
+        mixed = replace(other, machine=Hybrid(other.machine, pool.machine, causes))
+        columns = _best_per_device(mixed, max(limit, other_limit), workload, targets)
+        values |= {causes | numeric: float(value) for numeric, value in zip(COLUMNS, columns, strict=True)}
+    found: dict[str, float] = {str(cause): factor for cause, factor in shares(values).items()}
     logs = {name: np.log(factor) for name, factor in found.items()}
     residual = np.log(ratio) - sum(logs.values())
     weight = sum(abs(log) for log in logs.values()) or 1.0
     return {name: float(np.exp(log + residual * abs(log) / weight)) for name, log in logs.items()}
+
+
+def _best_per_device(pool: PoolModel, most: int, workload: Workload, targets: Targets) -> Array:
+    """Requests/s per device of each column of a hybrid in its own best layout; on more devices where it needs them."""
+    for wider in (most, 2 * most, 4 * most, 8 * most):
+        try:
+            return best_per_device(pool, layouts(pool, wider), workload, targets)
+        except DoesNotFitError:
+            continue
+    raise DoesNotFitError(
+        f"A machine between the two chips cannot hold {pool.model.id} on {8 * most} devices; their ratio has no causes."
+    )
 
 
 def _cells(pool: PoolModel, other: PoolModel, limits: tuple[int, int]) -> tuple[Cell, ...]:
@@ -201,7 +207,7 @@ def _cells(pool: PoolModel, other: PoolModel, limits: tuple[int, int]) -> tuple[
 
 def _cell_rate(pool: PoolModel, drawing: PoolModel, space: Layout, batch: int, context: int) -> Array | None:
     """Tokens/s per package of the best layout, as draws; None where nothing fits. `batch` 0 is prefill."""
-    packages = pool.packages(space.devices)
+    packages = np.asarray(pool.packages(space.devices))
     sequences = (
         np.maximum(batch, 1) * packages / np.asarray(space.attention_dp) if batch else np.ones(np.size(packages))
     )

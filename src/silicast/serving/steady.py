@@ -128,10 +128,11 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
         w = np.maximum(np.maximum(queued, bunch), (o + 1 / trail(prefill.prefill_sequences)) * n - S - n)
         mixed = np.clip(np.minimum(g, 1) * S - w, 0, S)
         ttft, decoding = (n + w) * t_m, S * t_d + mixed * (t_m - t_d) / trail(how.stages)
-    waves, t_full = _wave(step, prefill, np.asarray(sequences, dtype=float), chunks, how)
     first, in_step = _synchrony(workload, sequences * how.ranks, how.stalls)
-    ttft = ttft + trail(first) * np.maximum((trail(waves) + 1) / 2 * t_full - ttft, 0)
-    decoding = decoding + trail(in_step) * (S * t_d + (trail(waves) - 1) / 2 * t_full - decoding)
+    if np.any(first):
+        waves, t_full = _wave(step, prefill, np.asarray(sequences, dtype=float), chunks, how)
+        ttft = ttft + trail(first) * np.maximum((trail(waves) + 1) / 2 * t_full - ttft, 0)
+        decoding = decoding + trail(in_step) * (S * t_d + (trail(waves) - 1) / 2 * t_full - decoding)
     ttft = ttft + how.front[0] + how.front[1] * trail(workload.input_tokens) + (how.lag + (B > 1) / 2) * t_d
     cycle, token = ttft + decoding, decoding / S
     return Steady(ttft, token / trail(draft.yield_per_step), cycle, B * trail(how.ranks) / cycle, B, busy, t_d, t_p)

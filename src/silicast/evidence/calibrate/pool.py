@@ -1,15 +1,17 @@
 """Coefficients of a chip without rows, from its siblings: same generation, then vendor, then all vendors alike."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from silicast.evidence.calibrate.chips import ALL, Chip
-from silicast.evidence.calibrate.device import Device, mode_of
+from silicast.evidence.calibrate.device import Device, device, mode_of
 
 #: range of a coefficient that one sibling only knows: a quarter either way
 ALONE = 1.25
+#: from so many siblings on, the 10th and 90th percentile of their values is the range
+FEW = 4
 #: of several siblings the range also reaches this far beyond the nearest: they share stacks and layouts
 AT_LEAST = 1.1
 
@@ -38,27 +40,28 @@ def own(chip: Chip, stack: str = ALL) -> dict[str, Number]:
     return found
 
 
-def pooled(target: Device, chips: Mapping[str, Chip]) -> dict[str, Number]:
-    """Every coefficient that siblings of `target` know and that makes sense on it."""
-    fitted = {chip_id: own(chip) for chip_id, chip in sorted(chips.items()) if chip_id != target.id}
+def pooled(target: Device, chips: Mapping[str, Chip], stated: Mapping[str, Mapping[str, Number]]) -> dict[str, Number]:
+    """Every coefficient that siblings of `target` know (fitted, else `stated` by a source) and that fits it."""
+    names = sorted({*chips, *stated} - {target.id})
+    fitted = {name: {**stated.get(name, {}), **(own(chips[name]) if name in chips else {})} for name in names}
+    known = {name: chips[name].device if name in chips else device(name) for name in names}
     keys = sorted({key for table in fitted.values() for key in table})
     found: dict[str, Number] = {}
     for key in keys:
         siblings = [chip_id for chip_id, table in fitted.items() if key in table]
-        near = _nearest(target, [chips[chip_id].device for chip_id in siblings], key)
+        near = _nearest(target, [known[chip_id] for chip_id in siblings], key)
         if near and _fits(target, key):
-            found[key] = _combined(target, key, [(device, fitted[device.id][key]) for device in near])
+            found[key] = _combined(target, key, [(one, fitted[one.id][key]) for one in near])
     return found
 
 
 def _nearest(target: Device, siblings: list[Device], key: str) -> list[Device]:
-    """Siblings of the same generation, else of the vendor, else all, unless the key is of a format of one vendor."""
+    """Siblings of the same generation, else of the vendor, else all; links are never lent across vendors."""
     for field in ("generation", "vendor"):
         same = [one for one in siblings if getattr(one, field) == getattr(target, field)]
         if same:
             return same
-    del key
-    return siblings
+    return [] if key.startswith("collective.") else siblings
 
 
 def _fits(target: Device, key: str) -> bool:
@@ -69,19 +72,21 @@ def _fits(target: Device, key: str) -> bool:
 
 
 def _combined(target: Device, key: str, siblings: list[tuple[Device, Number]]) -> Number:
-    """The geometric mean over vendors of that over their chips; the range is that of all siblings."""
-    scaled = [(device.vendor, number, _scale(target, device, key)) for device, number in siblings]
-    vendors = sorted({vendor for vendor, _, _ in scaled})
-    each = [np.mean([np.log(n.value * s) for v, n, s in scaled if v == vendor]) for vendor in vendors]
-    value = float(np.exp(np.mean(each)))
-    reach = ALONE if len(scaled) == 1 else AT_LEAST
-    low = min(value / reach, *(n.low * s for _, n, s in scaled))
-    high = max(value * reach, *(n.high * s for _, n, s in scaled))
-    first = siblings[0][1]
-    names = ", ".join(device.id for device, _ in siblings)
+    """The median of the siblings; the range is that of their values, or of their ranges where they are few."""
+    scaled = [(number, _scale(target, one, key)) for one, number in siblings]
+    values = np.array([number.value * scale for number, scale in scaled])
+    value = float(np.exp(np.median(np.log(values))))
+    if len(scaled) < FEW:
+        ends = [number.low * scale for number, scale in scaled], [number.high * scale for number, scale in scaled]
+        reach = ALONE if len(scaled) == 1 else AT_LEAST
+    else:
+        ends = [float(np.quantile(values, 0.1))], [float(np.quantile(values, 0.9))]
+        reach = AT_LEAST
+    low, high = min(value / reach, *ends[0]), max(value * reach, *ends[1])
+    names = ", ".join(one.id for one, _ in siblings)
     if "efficiency" in key.rpartition(".")[2] or key.endswith(("rounding", "share")):
         value, low, high = min(value, 1.0), min(low, 1.0), min(high, 1.0)
-    return Number(value, low, high, first.unit, "pooled", "low", f"from {names}")
+    return Number(value, low, high, siblings[0][1].unit, "pooled", "low", f"from {names}")
 
 
 def _scale(target: Device, sibling: Device, key: str) -> float:
@@ -93,8 +98,3 @@ def _scale(target: Device, sibling: Device, key: str) -> float:
     if mode not in target.sustained or mode not in sibling.sustained:
         return 1.0
     return target.sustained[mode] / sibling.sustained[mode]
-
-
-def spread(numbers: Iterable[Number]) -> float:
-    """Median ratio of high to low."""
-    return float(np.median([number.high / number.low for number in numbers]))

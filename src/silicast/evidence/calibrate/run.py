@@ -1,7 +1,8 @@
 """`silicast calibrate`: reads every source, fits every chip, pools the rest, writes all files."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -116,10 +117,10 @@ def _left(table: Operators, choice: Choice) -> Operators:
 
 
 def _files(name: str, chips: Mapping[str, Chip]) -> dict[str, str]:
-    target = device(name)
-    lent = pooled(target, chips)
+    target, stated = device(name), _stated()
+    lent = pooled(target, chips, stated)
     chip = chips.get(name, Chip(target))
-    numbers = {**_held(), **lent}
+    numbers = {**_held(), **lent, **stated.get(name, {})}
     files: dict[str, str] = {}
     for stack, values in chip_files(name, chip, numbers, {}).items():
         laws = {one.kind.law for one in chip.fits}
@@ -136,9 +137,7 @@ def _general_link(numbers: dict[str, Number]) -> dict[str, Number]:
 
 
 def _sourced(number: Number) -> Number:
-    from dataclasses import replace
-
-    return number if number.source in ("pooled", "held") else replace(number, source="fit")
+    return number if number.source in ("pooled", "held", "stated") else replace(number, source="fit")
 
 
 #: coefficients of the datasheet file that the fits stand on: written beside them, so that no draw moves them apart
@@ -157,6 +156,20 @@ def _held() -> dict[str, Number]:
     return found
 
 
+@cache
+def _stated() -> dict[str, dict[str, Number]]:
+    """Coefficients that a source states instead of rows, by chip: `stated.toml`."""
+    _, numbers = read_numbers(catalog.data_folder() / "coefficients" / "stated.toml")
+    found: dict[str, dict[str, Number]] = {}
+    for name, number in numbers.items():
+        chip_id, _, key = name.partition(".")
+        unit = "us" if number.unit == "s" else ""
+        told = f"{number.note} ({number.source.title})"
+        one = Number(number.value, number.low, number.high, unit, "stated", number.confidence, told)
+        found.setdefault(chip_id, {})[key] = one
+    return found
+
+
 def _sources(chip: Chip) -> dict[str, dict[str, str]]:
     tables = sorted({name for one in chip.fits for name in one.found.sources})
     return {
@@ -165,6 +178,7 @@ def _sources(chip: Chip) -> dict[str, dict[str, str]]:
             "url": aiconfigurator.URL if any("/" in name for name in tables) else "",
             "date": aiconfigurator.DATE,
         },
+        "stated": {"title": "Ceilings that a source states, named in the note", "date": aiconfigurator.DATE},
         "pooled": {
             "title": "Assumption of Silicast: coefficients of sibling chips, range from their spread",
             "date": aiconfigurator.DATE,

@@ -21,7 +21,7 @@ SIZE = 1500
 #: of the rows of a stratum this share is held out, whole shapes at a time
 HELD_OUT = 0.2
 #: changes when the reading of the tables changes, so that an old cache is not taken for a new one
-SCHEMA = 1
+SCHEMA = 2
 
 
 def sample(folder: Path, cache: Path | None = None, size: int = SIZE) -> Operators:
