@@ -11,7 +11,7 @@ The model is arXiv:2412.19437; the laws with their references are in docs/laws.m
 import json
 import tomllib
 from collections.abc import Iterable
-from math import ceil, expm1, log1p
+from math import ceil, expm1, floor, inf, log1p, log2
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +54,9 @@ BF16 = Format("bf16", "bf16", 2.0, 2.0)
 FP8 = Format("fp8_block", "fp8", 1 + 4 / 128**2, 1.0)  # as published: one FP32 scale per 128 x 128 weights
 INT8 = Format("int8", "int8", 1.0, 1.0)  # what a stack casts FP8 to on a chip without FP8
 OUT = 2.0  # bytes of an activation between operators
+TILES = ((1, 2), (1, 1), (0.5, 1), (0.5, 0.5))  # a library chooses among these, as shares of the largest tile
+MLA = Format("mla_decode", "decode", 2.0, 2.0)  # latent attention has coefficients of its own, else those of decode
+TO_ALL = Format("all_to_all", "all_to_all", 2.0, 2.0)  # so has the exchange of tokens
 FUSED = 1 / 3  # the rooflines of a pipelined kernel add up as (a^3 + b^3)^(1/3)
 
 
@@ -88,9 +91,10 @@ class Device:
     def rate(self, law: str, name: str, by: Format) -> float:
         """FLOP/s of the matrix engine: a fitted share of the peak, else a share of the best measured GEMM."""
         share = self.find(law, f"{name}_of_peak", by)
+        mode = "bf16" if by is MLA else by.mode
         if share is not None:
-            return share * self.P[by.mode]
-        return min(self.sustained[by.mode], self.P[by.mode]) * self.c(law, name, by)
+            return share * self.P[mode]
+        return min(self.sustained[mode], self.P[mode]) * self.c(law, name, by)
 
     def time(self, law: str, moved: float, *computed: float, by: Format = BF16) -> float:
         """t = launch + (t_1^3 + t_2^3 + ... + t_memory^3)^(1/3)."""
@@ -103,28 +107,42 @@ class Device:
         return floor * self.c("launch", "replay_share")
 
     def gemm(self, m: float, n: float, k: float, by: Format, batch: float = 1) -> float:
-        """(m, k) by (k, n): tiles run in waves on the cores; weights, input and output move once."""
-        height, width = self.c("gemm", "tile_m"), self.c("gemm", "tile_n")
-        waves = batch * ceil(m / height) * ceil(n / width) / self.N
-        waves = ceil(waves) if waves >= 1 else max(waves, 1 / 8)  # an unfilled wave is cut along k, 8 times at most
-        rows = min(height, 16 * ceil(m / 16))  # the smallest matrix instruction has 16 rows
-        matrix = waves * 2 * rows * width * self.N * k / self.rate("gemm", "compute_efficiency", by)
+        """(m, k) by (k, n): the best tile, in waves on the cores or cut along k; weights, input, output move once."""
+        whole = self.c("gemm", "tile_m"), self.c("gemm", "tile_n")
+        matrix = min(self.tiled(m, n, k, whole[0] * tall, whole[1] * wide, batch, by) for tall, wide in TILES)
         moved = batch * (n * k * by.weight + m * k * by.activation + m * n * OUT)
-        return self.time("gemm", moved, matrix, by=by)
+        ramp = (self.find("gemm", "row_ramp", by) or 0.0) * m / (m + 128)
+        return ramp + self.time("gemm", moved, matrix, by=by)
+
+    def tiled(self, m: float, n: float, k: float, height: float, width: float, batch: float, by: Format) -> float:
+        """All cores at once: a tile takes its products, or its operands from the cache if those take longer."""
+        rows = min(height, 16 * ceil(m / 16))  # the smallest matrix instruction has 16 rows
+        products = 2 * rows * width * self.N / self.rate("gemm", "compute_efficiency", by)
+        operands = self.W * (self.find("gemm", "operand_ratio", by) or inf)
+        each = max(products, (rows * by.activation + width * by.weight) * self.N / operands)
+        ramp = self.find("gemm", "k_ramp", by) or 0.0
+        full = batch * ceil(m / height) * ceil(n / width) / self.N
+        rounding = self.find("gemm", "wave_rounding", by)
+        waves = max(full + (1.0 if rounding is None else rounding) * (ceil(full) - full), 1.0)
+        parts = 2 ** floor(log2(min(max(1 / max(full, 1 / 32), 1), 32)))  # an unfilled wave is cut along k
+        cut = each * (k / parts + ramp) + (self.find("gemm", "split_cost", by) or 0.0) if parts > 1 else inf
+        return min(waves * each * (k + ramp), cut)
 
     def grouped_gemm(self, rows: float, hit: float, n: float, k: float, by: Format) -> float:
         """Rows of all experts of this device, padded per expert, against the weights of the experts hit."""
-        padded = rows + self.c("grouped_gemm", "row_padding") * hit
-        matrix = 2 * padded * n * k / self.rate("grouped_gemm", "compute_efficiency", by)
+        padded = rows + self.c("grouped_gemm", "row_padding", by) * hit
+        filled = k + (self.find("grouped_gemm", "k_ramp", by) or 0.0)
+        matrix = 2 * padded * n * filled / self.rate("grouped_gemm", "compute_efficiency", by)
         moved = hit * n * k * by.weight + rows * (k * by.activation + n * OUT)
-        return self.time("grouped_gemm", moved, matrix, by=by)
+        sorting = (self.find("grouped_gemm", "sorting", by) or 0.0) * rows / (rows + 128)
+        return sorting + self.time("grouped_gemm", moved, matrix, by=by)
 
-    def attention(self, pairs: float, dims: float, moved: float) -> float:
-        """Two products of `dims` together, and a softmax, per query-key pair; 16-bit products."""
-        softmax = pairs * self.c("attention", "softmax_operations") / self.V
-        return self.time(
-            "attention", moved, 2 * pairs * dims / self.rate("attention", "decode_efficiency", BF16), softmax
-        )
+    def attention(self, pairs: float, dims: float, moved: float, tiles: float) -> float:
+        """Two products of `dims` together, and a softmax, per query-key pair; 16-bit products; latent decode."""
+        softmax = pairs * self.c("attention", "softmax_operations", MLA) / self.V
+        start = (self.find("attention", "tile_setup", MLA) or 0.0) * tiles / self.N
+        rate = self.rate("attention", "decode_efficiency", MLA)
+        return self.time("attention", moved, 2 * pairs * dims / rate, softmax + start, by=MLA)
 
     def vector(self, read: float, written: float, operations: float) -> float:
         """Element-wise operators on 16-bit values."""
@@ -138,9 +156,15 @@ class Device:
         near = min(inner.get("size") or self.system["max_devices"], ranks)
         parts = ceil(ranks / near)
         (inside, alpha), (outside, beta) = self.link(inner), self.link(outer)
+        general, own = (
+            self.c("collective", "bandwidth_efficiency"),
+            self.c("collective", "bandwidth_efficiency", TO_ALL),
+        )
+        inside = inside / general * own
+        outside = outside / general * (self.find("collective", "outer_efficiency", TO_ALL) or own)
         link = moved * max(fan * (near - 1) / (near * parts) / inside, fan * (parts - 1) / parts / outside)
-        fixed = self.launch("collective") + alpha * (near > 1) + beta * (parts > 1)
-        return fixed + self.c("collective", "latency_all_to_all") + link
+        fixed = self.launch("collective", TO_ALL) + alpha * (near > 1) + beta * (parts > 1)
+        return fixed + self.c("collective", "latency_all_to_all", TO_ALL) + link
 
     def link(self, domain: dict[str, Any]) -> tuple[float, float]:
         """Sustained B/s per device and direction, and seconds of one exchange."""
@@ -207,7 +231,8 @@ class Decode(NamedTuple):
         yield from self.linear("q_absorb", T, c, x, by, H)
         pairs = H * self.B * (self.q * self.L + self.q * (self.q + 1) / 2)  # query i of q sees L + i keys
         moved = self.B * (self.L + self.q) * (c + r) * self.kv_bytes + T * H * (c + r + c) * OUT
-        yield Kernel("attention_decode", d.attention(pairs, c + r + c, moved))
+        tiles = self.B * max(H * self.q / 64, 1)  # one core takes 64 rows of queries at a time
+        yield Kernel("attention_decode", d.attention(pairs, c + r + c, moved, tiles))
         yield from self.linear("v_up", T, v, c, by, H)
         yield from self.linear("o", T, D, H * v, by)
 

@@ -4,13 +4,14 @@ One code path for one configuration and for 100,000: arrays have shape `(operato
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.laws import attention, collective, gemm, host, overlap, routing, vector
+from silicast import exchange
+from silicast.laws import attention, gemm, host, overlap, routing, vector
 from silicast.laws.timing import Timing
 from silicast.machine import Format, Machine
 from silicast.model.architecture import Model
@@ -374,61 +375,13 @@ def _collectives(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> 
     narrow = min(how.formats["experts"].activation_bytes, ACTIVATION_BYTES)
     moved = _rows([op.values * (narrow if op.quantised else ACTIVATION_BYTES) for op in found], width, machine)
     group, stride = (_rows([getattr(op, name) for op in found], width, machine) for name in ("group", "stride"))
-    timings = [_exchange(op, moved[row], group[row], stride[row], machine) for row, op in enumerate(found)]
+    timings = [exchange.time(op, moved[row], group[row], stride[row], machine) for row, op in enumerate(found)]
     shape = moved.shape[1:] if not machine.draws else (width, machine.draws)
     timing = Timing(*(np.stack([np.broadcast_to(getattr(one, name), shape) for one in timings]) for name in _TIMING))
     return _timed(found, width, machine, timing, np.zeros_like(moved), moved)
 
 
 _TIMING = ("total", "matrix", "vector", "memory", "link", "fixed")
-
-
-def _exchange(op: Collective, moved: Array, group: Array, stride: Array, machine: Machine) -> Timing:
-    if op.pattern == "p2p":
-        return collective.send_time(moved, stride * group <= machine.fabric.inner_size, machine.fabric)
-    if op.pattern == "all_to_all":
-        relayed = np.asarray(_trailing(op.relayed, machine))
-        apart = _to_all(op, moved, group, stride, relayed, machine, "all_to_all")
-        if not np.any(relayed > 0):
-            return apart
-        passed = _to_all(op, moved, group, stride, relayed, machine, "all_to_all_relayed")
-        return Timing(*(np.where(relayed > 0, getattr(passed, name), getattr(apart, name)) for name in _TIMING))
-    if op.pattern == "all_reduce":
-        fabric = _fabric("all_reduce", machine)
-        return collective.all_reduce_time(moved, collective.divide(group, stride, fabric), fabric)
-    fabric = _fabric("all_gather", machine)
-    return collective.all_gather_time(moved, collective.divide(group, stride, fabric), fabric)
-
-
-def _to_all(
-    op: Collective, moved: Array, group: Array, stride: Array, relayed: Array, machine: Machine, kind: str
-) -> Timing:
-    fabric = _fabric(kind, machine)
-    fixed = machine.coefficient("collective", "latency_all_to_all", kind)
-    return collective.all_to_all_time(
-        moved, _trailing(op.fan, machine), relayed, collective.divide(group, stride, fabric), fabric, fixed
-    )
-
-
-def _fabric(kind: str, machine: Machine) -> collective.Fabric:
-    """The fabric as one kind of exchange finds it: what calibration knows of the kind replaces the general figures."""
-    fabric = machine.fabric
-    general = machine.coefficient("collective", "bandwidth_efficiency")
-    inner = machine.coefficient("collective", "bandwidth_efficiency", kind)
-    outer = machine.optional("collective", "outer_efficiency", kind)
-    known = {
-        "inner_bandwidth": fabric.inner_bandwidth / general * inner,
-        "outer_bandwidth": fabric.outer_bandwidth / general * (inner if outer is None else outer),
-    }
-    for name, coefficient in _EXCHANGE_NAMES.items():
-        value = machine.optional("collective", coefficient, kind)
-        if value is not None:
-            known[name] = value * machine.coefficient("launch", "replay_share") if name == "launch" else value
-    return replace(fabric, **known)
-
-
-#: fields of a fabric that only calibration knows
-_EXCHANGE_NAMES = {"second": "second_exchange", "switch": "switch_share", "hop": "hop", "launch": "launch"}
 
 
 _LAWS: tuple[Callable[[Sequence[Op], int, Pass, Machine], Timed | None], ...] = (

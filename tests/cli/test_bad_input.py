@@ -1,4 +1,4 @@
-"""Bad input of every kind: one line on stderr that names what was given and what is allowed, exit code 2, no traceback."""
+"""Bad input of every kind: one line on stderr with what was given and what is allowed, exit code 2, no traceback."""
 
 import json
 import re
@@ -121,6 +121,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("1024 devices", "768 devices of cloudmatrix384", "silicast systems"),
     ),
     "devices beyond the system, open": (("forecast", R1, "ascend-910c", "--devices", "1024"), ("1024", "768 devices")),
+    # waits for: api.fit does not ask check_devices
     "fit beyond the system": (
         ("fit", R1, "ascend-910c", "--tp", "8", "--attention-dp", "32", "--pp", "4"),
         ("1024 devices", "768 devices of cloudmatrix384"),
@@ -156,7 +157,12 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             r"fits on \d+ devices: --devices \d+",
         ),
     ),
-    "does not fit a layout": (("fit", R1, H100, "--tp", "4"), ("does not fit", "4 x h100-sxm", r"[\d,.]+ GiB")),
+    # waits for: pool.require_fit names no change that would fit
+    "does not fit a layout": (
+        ("fit", R1, H100, "--tp", "4"),
+        ("does not fit", "4 x h100-sxm", r"short of [\d,.]+ GiB", r"fits on \d+|--(devices|tp|weights) \w+"),
+    ),
+    # waits for: planning/choose.py: best() where no candidate fits
     "does not fit to forecast": (
         (*DENSE, "--devices", "1"),
         ("does not fit", "1 x h100-sxm", r"short of [\d,.]+ GiB", r"--devices \d+"),
@@ -167,6 +173,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("compare", R1, "ascend-910c", H100, "--devices", "4"),
         ("does not fit", "GiB", r"--devices \d+"),
     ),
+    # waits for: planning/choose.py: tokens are printed as 9.0001e+07
     "context does not fit": (
         ("fit", LLAMA, H100, "--devices", "8", "--input-tokens", "90000000"),
         ("does not fit", "90,?001,?024 tokens", "GiB"),
@@ -257,9 +264,11 @@ CONFIGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "kv heads do not divide": (changed(num_key_value_heads=7), ("7 KV heads", "64 heads")),
     "tied is text": (changed(tie_word_embeddings="no"), ("tie_word_embeddings", '"no"')),
     "quantisation is text": (changed(quantization_config="fp8"), ("quantization_config", '"fp8"')),
+    # waits for: model/families/quantisation.py: an unknown quant_method is read as BF16 without a word
     "quantisation unknown": (changed(quantization_config={"quant_method": "fp7"}), ("fp7",)),
     "experts negative": (expert(n_routed_experts=-256), ("n_routed_experts", "-256")),
     "experts fewer than chosen": (expert(n_routed_experts=4), ("4", "experts")),
+    # waits for: more dense layers than layers: the experts vanish without a word
     "dense layers beyond all": (expert(first_k_dense_replace=10**6), ("first_k_dense_replace",)),
     "latent is null": (expert(kv_lora_rank=None), ("kv_lora_rank",)),
 }
@@ -361,7 +370,7 @@ def damage(document: Any, path: tuple[Any, ...], value: Any) -> None:
         document[path[-1]] = value
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_damaged_config_is_an_answer_or_one_clear_line(data: st.DataObject, tmp_path_factory: Any) -> None:
     document = json.loads(data.draw(st.sampled_from(CONFIG_FILES)).read_text(encoding="utf-8"))
@@ -377,7 +386,7 @@ def test_a_damaged_config_is_an_answer_or_one_clear_line(data: st.DataObject, tm
         assert all(0 <= value < 1e9 for name, value in memory.items() if name != "free_gib")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_damaged_chip_file_is_an_answer_or_one_clear_line(data: st.DataObject, tmp_path_factory: Any) -> None:
     lines = catalog.template(data.draw(st.sampled_from(catalog.ids("chips")))).splitlines()

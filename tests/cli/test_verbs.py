@@ -116,6 +116,7 @@ def check_unit(place: str, unit: str) -> None:
             assert unit == stated, place
 
 
+# waits for: outcome.py: prefill_step_ms is one prompt's chunk, its parts are those of a full chunk budget
 @pytest.mark.parametrize("phase", ["decode", "prefill"])
 @pytest.mark.parametrize("name", FORECASTS)
 def test_the_parts_of_a_step_add_up_to_it(name: str, phase: str, documents: dict[str, Any]) -> None:

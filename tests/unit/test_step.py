@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from silicast import api
@@ -36,7 +36,7 @@ from tests.unit.pools import (
 DIMENSIONS = ("prefill_sequences", "prefill_tokens", "prefill_context", "decode_sequences", "decode_context")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases(), st.sampled_from(FASTER), st.floats(1, 8))
 def test_a_faster_chip_is_never_slower(case: Case, what: str, factor: float) -> None:
     assert case.seconds(pool=faster(case.pool, what, factor)) <= case.seconds() * EXACT
@@ -56,21 +56,28 @@ def test_each_rate_of_a_chip_matters_somewhere(model: str, chip: str) -> None:
         assert seconds(faster(machine, "links", 10), layout, prefill) < seconds(machine, layout, prefill)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases(), st.sampled_from(DIMENSIONS), st.floats(1.0, 4.0))
 def test_more_work_is_never_faster(case: Case, dimension: str, factor: float) -> None:
     more = replace(case.load, **{dimension: int(np.ceil(getattr(case.load, dimension) * factor))})
     assert case.seconds(more) * EXACT >= case.seconds()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases(), prefills, decodes)
+# waits for: the overlap tax of two microbatches (see below); found as 114.87 ms for the prefill, 114.82 ms for both
+@example(
+    Case(R1, "ascend-910c", Layout(tp=1, attention_dp=16, ep=16), Load()),
+    Load(prefill_sequences=2, prefill_tokens=3),
+    Load(decode_sequences=7, decode_context=1),
+)
 def test_a_step_that_does_both_takes_at_least_as_long_as_either(case: Case, prefill: Load, decode: Load) -> None:
     both = replace(prefill, decode_sequences=decode.decode_sequences, decode_context=decode.decode_context)
     assert case.seconds(both) * EXACT >= case.seconds(prefill)
     assert case.seconds(both) * EXACT >= case.seconds(decode)
 
 
+# waits for: the overlap tax drops from that of prefill to that of decode when decode tokens outnumber prefill tokens
 @pytest.mark.parametrize("prefilled", [64, 512, 4096])
 def test_more_work_is_never_faster_where_the_kind_of_step_changes(prefilled: int) -> None:
     """A step of mostly prefill becomes one of mostly decode as more sequences decode beside it."""
@@ -120,15 +127,17 @@ def ends(case: Case) -> tuple[float, float]:
     return max(roofs.values()) + host, sum(roofs.values()) + fixed + host + launched
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases())
+# waits for: laws/overlap.py: the tax makes two microbatches longer than both halves one after the other
+@example(Case(R1, "ascend-910c", Layout(tp=1, attention_dp=2, ep=2), Load(prefill_sequences=1, prefill_tokens=6)))
 def test_a_step_lies_between_its_roofline_and_the_sum_of_its_parts(case: Case) -> None:
     low, high = ends(case)
     assert low <= case.seconds() * EXACT
     assert case.seconds() <= high * EXACT
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases())
 def test_no_device_computes_or_moves_faster_than_its_datasheet(case: Case) -> None:
     step = case.step()
@@ -139,7 +148,7 @@ def test_no_device_computes_or_moves_faster_than_its_datasheet(case: Case) -> No
     assert told.moved <= float(case.pool.machine.bandwidth) * told.seconds
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases())
 def test_the_tree_of_parts_adds_up(case: Case) -> None:
     step = case.step()
@@ -154,7 +163,7 @@ def test_the_tree_of_parts_adds_up(case: Case) -> None:
     assert told.bound_by == max(told.by_resource, key=lambda name: told.by_resource[name])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases())
 def test_every_time_is_a_time(case: Case) -> None:
     step = case.step()
@@ -182,7 +191,7 @@ def test_an_empty_step_takes_the_host_only(model: str, chip: str) -> None:
 # Arrays
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.sampled_from(MODELS), st.sampled_from(CHIPS), st.data())
 def test_a_row_of_an_array_is_the_call_alone(model: str, chip: str, data: st.DataObject) -> None:
     machine, found = pool(model, chip), space(model, chip)
@@ -201,7 +210,7 @@ def test_a_row_of_an_array_is_the_call_alone(model: str, chip: str, data: st.Dat
             assert np.broadcast_to(getattr(memory, item), index.size)[place] == pytest.approx(expected, rel=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(cases())
 def test_points_and_draws_have_one_code_path(case: Case) -> None:
     """With every range shut, each draw is the point."""

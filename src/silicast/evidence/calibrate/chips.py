@@ -9,7 +9,7 @@ from silicast.errors import EvidenceError
 from silicast.evidence.calibrate.device import Device, device
 from silicast.evidence.calibrate.fit import Fitted, evaluated, fit
 from silicast.evidence.calibrate.plan import HELD, VECTOR, Kind, jobs, merged, within
-from silicast.evidence.ingest.operators import Operators
+from silicast.evidence.ingest.operators import Array, Operators
 
 #: name of the file that holds for every stack
 ALL = "all"
@@ -52,10 +52,15 @@ class Chip:
         return sorted({one.stack for one in self.fits}, key=lambda name: (name != ALL, name))
 
 
-def fit_chip(chip_id: str, table: Operators, stacks: tuple[str, ...]) -> Chip:
-    """Every law that the rows of a chip can fit. Only `stacks` of the catalog get files of their own."""
+def fit_chip(
+    chip_id: str, table: Operators, stacks: tuple[str, ...], stated: Mapping[str, float] | None = None
+) -> Chip:
+    """Every law that the rows of a chip can fit, beside what is `stated` of its vector operators.
+
+    Only `stacks` of the catalog get files of their own.
+    """
     chip = Chip(device(chip_id))
-    base = dict(HELD)
+    base = HELD | {name: value for name, value in (stated or {}).items() if name in HELD}
     for kind, kernel, rows in jobs(table):
         try:
             general = _fit(chip, kind, kernel, merged(rows), base)
@@ -77,7 +82,7 @@ def _fit(chip: Chip, kind: Kind, kernel: str, rows: Operators, base: Mapping[str
     return fit(rows, kind.coefficients, lambda part, values: kind.predict(part, kernel, values, chip.device), base)
 
 
-def _unseen(chip: Chip, kind: Kind, kernel: str, rows: Operators, values: Mapping[str, float]) -> "np.ndarray":  # type: ignore[type-arg]
+def _unseen(chip: Chip, kind: Kind, kernel: str, rows: Operators, values: Mapping[str, float]) -> Array:
     """Errors of the general set on the held-out rows of every stack, not of their median."""
     return evaluated(rows, lambda part, given: kind.predict(part, kernel, given, chip.device), values)
 

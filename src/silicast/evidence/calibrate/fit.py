@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ ROWS_PER_COEFFICIENT = 3
 CLUSTERS = 40
 #: below this many rows none is held out: errors come from cross-validation in so many folds
 FEW_ROWS, FOLDS = 100, 5
+#: what the rows leave open by more than this does not matter near its value, and would far from it: half as much again
+MOST_SPREAD = float(np.log(1.5)) / Z90
 #: relative step of the numerical derivative: above the steps of the staircases
 STEP = 1e-3
 
@@ -114,7 +117,7 @@ def _fit_rows(
 
     inside = np.clip(start, low + EDGE, high - EDGE)
     found = least_squares(residuals, inside, bounds=(low, high), loss="soft_l1", f_scale=SCALE, diff_step=STEP)
-    spread = _deviations(found, train, len(names))
+    spread = np.minimum(_deviations(found, train, len(names)), MOST_SPREAD)
     ends = [np.clip(found.x + sign * Z90 * spread, low, high) for sign in (-1, 1)]
     value, least, most = (dict(zip(names, np.exp(x).tolist(), strict=True)) for x in (found.x, *ends))
     units = {one.name: one.unit for one in coefficients if one.kept}
@@ -132,10 +135,9 @@ EDGE = 1e-3
 
 def _scipy() -> Any:
     try:
-        from scipy.optimize import least_squares
+        return import_module("scipy.optimize").least_squares
     except ImportError:
         raise MissingExtraError(f"Calibration needs scipy. Install it with: {INSTALL}") from None
-    return least_squares
 
 
 def _sources(table: Operators) -> tuple[str, ...]:
@@ -151,7 +153,8 @@ def _deviations(found: Any, train: Operators, count: int) -> Array:
     cluster = cluster % CLUSTERS
     scores = np.array([(jacobian[:rows][cluster == c].T @ residual[:rows][cluster == c]) for c in np.unique(cluster)])
     covariance = bread @ (scores.T @ scores + jacobian[rows:].T @ jacobian[rows:] * SCALE**2) @ bread
-    return np.sqrt(np.clip(np.diag(covariance)[:count], 0, None))
+    deviations: Array = np.sqrt(np.clip(np.diag(covariance)[:count], 0, None))
+    return deviations
 
 
 def evaluated(table: Operators, predict: Predict, values: Mapping[str, float]) -> Array:

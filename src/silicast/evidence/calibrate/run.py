@@ -55,25 +55,30 @@ def installed_tables() -> Path | None:
     return Path(places[0]) / "systems" / "data" if places else None
 
 
-def calibrate(choice: Choice, told: Callable[[str], None] = lambda text: None) -> Calibration:
+def calibrate(choice: Choice, told: Callable[[str], None] | None = None) -> Calibration:
     """All coefficient files. Deterministic: the same rows give the same files. Raises EvidenceError."""
     _checked(choice)
-    table = _rows(choice, told)
+    table = _rows(choice, told or _silent)
     if not len(table):
         raise EvidenceError("No operator rows are left to fit; name a folder with --tables or --operators.")
     stacks = tuple(catalog.ids("stacks"))
-    names = sorted(set(table["chip"].astype(str)))
-    chips = {name: fit_chip(name, table.where(table["chip"] == name), stacks) for name in names}
-    chips = {name: chip for name, chip in chips.items() if chip.fits}
+    fits = {}
+    for name in sorted(set(table["chip"].astype(str))):
+        told_of = {key: number.value for key, number in _stated().get(name, {}).items()}
+        fits[name] = fit_chip(name, table.where(table["chip"] == name), stacks, told_of)
+    chips = {name: chip for name, chip in fits.items() if chip.fits}
     if not chips:
-        reasons = [
-            reason for name in names for reason in fit_chip(name, table.where(table["chip"] == name), stacks).skipped
-        ]
+        reasons = [reason for chip in fits.values() for reason in chip.skipped]
         raise EvidenceError(reasons[0] if reasons else "No law can be fitted to these rows.")
     found = Calibration(chips)
     for name in sorted(path.stem for path in (catalog.data_folder() / "chips").glob("*.toml")):
         found.files |= _files(name, chips)
     return found
+
+
+def _silent(text: str) -> None:
+    """Progress that nobody reads."""
+    del text
 
 
 def _checked(choice: Choice) -> None:
@@ -122,7 +127,7 @@ def _files(name: str, chips: Mapping[str, Chip]) -> dict[str, str]:
     chip = chips.get(name, Chip(target))
     numbers = {**_held(), **lent, **stated.get(name, {})}
     files: dict[str, str] = {}
-    for stack, values in chip_files(name, chip, numbers, {}).items():
+    for stack, values in chip_files(chip, numbers).items():
         laws = {one.kind.law for one in chip.fits}
         tier = "calibrated" if all(law in laws for law in MAIN) else "transferred"
         values = _general_link({key: _sourced(number) for key, number in values.items()})

@@ -69,10 +69,9 @@ def _fingerprint(paths: Sequence[Path], size: int) -> str:
 def _save(table: Operators, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     half = place.with_suffix(f".{os.getpid()}.tmp")
+    arrays: Any = {name: table[name].astype(str) if name in TEXT else table[name] for name in COLUMNS}
     with half.open("wb") as file:
-        np.savez_compressed(
-            file, **{name: table[name].astype(str) if name in TEXT else table[name] for name in COLUMNS}
-        )
+        np.savez_compressed(file, **arrays)
     half.replace(place)
 
 

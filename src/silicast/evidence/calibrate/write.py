@@ -4,7 +4,8 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from silicast.errors import EvidenceError
 from silicast.evidence.calibrate.chips import ALL, Chip, Fit
@@ -37,8 +38,6 @@ def document(
 
 def residual(one: Fit) -> Number:
     """Median, 10th and 90th percentile of the absolute log error on held-out rows: how far the law itself is off."""
-    import numpy as np
-
     low, value, high = (max(float(x), LEAST) for x in np.quantile(np.abs(one.found.errors), (0.1, 0.5, 0.9)))
     note = f"log error on held-out rows: median, 10th and 90th percentile; {one.found.rows} rows fitted"
     return Number(value, low, high, "", "fit", "derived", note)
@@ -92,8 +91,8 @@ def replaced(output: Path, files: Mapping[str, str]) -> None:
 
 
 def _keep_written_by_hand(output: Path, fresh: Path) -> None:
-    for path in sorted(output.rglob("*.toml")) if output.is_dir() else ():
-        if not path.read_text(encoding="utf-8").startswith(MARK):
+    for path in sorted(output.rglob("*")) if output.is_dir() else ():
+        if path.is_file() and not path.read_bytes().startswith(MARK.encode()):
             place = fresh / path.relative_to(output)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, place)
@@ -113,7 +112,6 @@ def _swap(fresh: Path, output: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def chip_files(chip_id: str, chip: Chip, pooled: Mapping[str, Number], held: Mapping[str, Number]) -> dict[str, Any]:
-    """Numbers of each file of a chip: `all` has its own, what siblings lend, and what was held; stacks have theirs."""
-    general = {**held, **pooled, **own(chip)}
-    return {ALL: general, **{stack: own(chip, stack) for stack in chip.stacks if stack != ALL}}
+def chip_files(chip: Chip, lent: Mapping[str, Number]) -> dict[str, dict[str, Number]]:
+    """Numbers of each file of a chip: `all` has its own and what others lend, a stack has its own."""
+    return {ALL: {**lent, **own(chip)}, **{stack: own(chip, stack) for stack in chip.stacks if stack != ALL}}

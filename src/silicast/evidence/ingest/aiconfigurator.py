@@ -8,6 +8,7 @@ without a gate are left out, and of each framework only the newest complete vers
 
 import re
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,11 @@ def read(path: Path) -> Operators:
     if path.suffix != ".parquet":
         raise EvidenceError(f"'{path.name}' is not an operator table; only Parquet tables are read.")
     try:
-        import pyarrow.parquet as parquet
+        parquet = import_module("pyarrow.parquet")
     except ImportError:
         raise MissingExtraError(f"Operator tables need pyarrow. Install it with: {INSTALL}") from None
     try:
-        table = parquet.read_table(path)  # type: ignore[no-untyped-call]
+        table = parquet.read_table(path)
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
     except Exception as error:  # a broken file raises whatever pyarrow finds first
         raise EvidenceError(f"Operator table '{path.name}' cannot be read: {error}") from None

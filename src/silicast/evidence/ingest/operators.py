@@ -1,18 +1,22 @@
 """The tidy schema of operator measurements: one row per measured kernel or exchange, columns as in EVIDENCE's rows.
 
-| column | meaning |
+`op` is one of `gemm moe_mlp grouped_gemm attention_fwd_causal attention_decode mla_prefill mla_decode all_reduce
+all_gather reduce_scatter all_to_all moe_dispatch moe_combine quantise copy`; `latency_us` is microseconds of one call.
+
+| columns | meaning |
 |---|---|
-| `op` | `gemm`, `moe_mlp`, `grouped_gemm`, `attention_fwd_causal`, `attention_decode`, `mla_prefill`, `mla_decode`, `all_reduce`, `all_gather`, `reduce_scatter`, `all_to_all`, `moe_dispatch`, `moe_combine`, `quantise`, `copy` |
-| `m n k` | GEMM: rows, outputs, inputs. `moe_mlp`: tokens, intermediate width on this device, hidden width. Exchanges: tokens per device, -, hidden |
-| `experts topk ep` | experts of the whole layer, choices per token, expert-parallel width (the device holds `experts / ep`) |
+| `m n k` | GEMM: rows, outputs, inputs. `moe_mlp`: tokens, intermediate width on this device, hidden width |
+| | exchanges of tokens: `m` tokens per device of hidden width `k` |
+| `experts topk ep` | experts of the whole layer, choices per token, expert-parallel width |
 | `batch query context` | attention: sequences, new tokens and cached tokens of each |
 | `heads kv_heads head_dim` | on this device |
 | `bytes group` | exchanges: bytes of the tensor on one rank (all-gather: of the result), ranks |
-| `dtype` | the kernel: `bf16`, `fp8_block`, `int4xbf16` (weights widened), ... as `machine.Format.kernel` names it |
+| `dtype` | the kernel: `bf16`, `fp8_block`, `int4xbf16` (weights widened), as `machine.Format.kernel` names it |
 | `kv_cache` | format of the cache |
-| `chip stack version library` | what ran it: catalog ids, engine version, kernel library or path (`bare`: a product without the quantisation of its input) |
+| `chip stack version library` | what ran it: catalog ids, engine version, kernel library or path |
+| | library `bare`: a product without the quantisation of its input |
 | `routing` | `balanced` or `skewed` (experts) |
-| `latency_us` | microseconds of one call |
+| `source` | where the row comes from |
 
 A user's own micro-benchmarks are CSV files with these columns (`--operators DIR`); columns that an operator does not
 have may be missing or empty.

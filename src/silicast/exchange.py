@@ -1,0 +1,71 @@
+"""Time of an exchange between devices: its pattern picks the law, calibration the fabric as that pattern finds it."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.laws import collective
+from silicast.laws.timing import Timing
+from silicast.machine import Machine
+from silicast.model.ops import Collective
+
+Array = NDArray[Any]
+
+
+def time(op: Collective, moved: Array, group: Array, stride: Array, machine: Machine) -> Timing:
+    """Seconds of one exchange by its pattern; `moved` bytes, `(config[, draw])`."""
+    if op.pattern == "p2p":
+        return collective.send_time(moved, stride * group <= machine.fabric.inner_size, machine.fabric)
+    if op.pattern == "all_to_all":
+        relayed = np.asarray(_trailing(op.relayed, machine))
+        apart = _to_all(op, moved, group, stride, relayed, machine, "all_to_all")
+        if not np.any(relayed > 0):
+            return apart
+        passed = _to_all(op, moved, group, stride, relayed, machine, "all_to_all_relayed")
+        return Timing(*(np.where(relayed > 0, getattr(passed, name), getattr(apart, name)) for name in _PARTS))
+    if op.pattern == "all_reduce":
+        fabric = _fabric("all_reduce", machine)
+        return collective.all_reduce_time(moved, collective.divide(group, stride, fabric), fabric)
+    fabric = _fabric("all_gather", machine)
+    return collective.all_gather_time(moved, collective.divide(group, stride, fabric), fabric)
+
+
+def _to_all(
+    op: Collective, moved: Array, group: Array, stride: Array, relayed: Array, machine: Machine, kind: str
+) -> Timing:
+    fabric = _fabric(kind, machine)
+    fixed = machine.coefficient("collective", "latency_all_to_all", kind)
+    return collective.all_to_all_time(
+        moved, _trailing(op.fan, machine), relayed, collective.divide(group, stride, fabric), fabric, fixed
+    )
+
+
+def _fabric(kind: str, machine: Machine) -> collective.Fabric:
+    """The fabric as one kind of exchange finds it: what calibration knows of the kind replaces the general figures."""
+    fabric = machine.fabric
+    general = machine.coefficient("collective", "bandwidth_efficiency")
+    inner = machine.coefficient("collective", "bandwidth_efficiency", kind)
+    outer = machine.optional("collective", "outer_efficiency", kind)
+    known = {
+        "inner_bandwidth": fabric.inner_bandwidth / general * inner,
+        "outer_bandwidth": fabric.outer_bandwidth / general * (inner if outer is None else outer),
+    }
+    for name, coefficient in _EXCHANGE_NAMES.items():
+        value = machine.optional("collective", coefficient, kind)
+        if value is not None:
+            known[name] = value * machine.coefficient("launch", "replay_share") if name == "launch" else value
+    return replace(fabric, **known)
+
+
+#: fields of a fabric that only calibration knows
+_EXCHANGE_NAMES = {"second": "second_exchange", "switch": "switch_share", "hop": "hop", "launch": "launch"}
+
+_PARTS = ("total", "matrix", "vector", "memory", "link", "fixed")
+
+
+def _trailing(value: Any, machine: Machine) -> Any:
+    """One number per configuration, with room for draws behind."""
+    array = np.asarray(value)
+    return array[..., None] if machine.draws and array.ndim else array
