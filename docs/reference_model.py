@@ -68,7 +68,8 @@ class Device:
         self.chip = toml("chips", chip)
         self.system, self.stack = toml("systems", self.chip["system"]), toml("stacks", self.chip["stack"])
         self.coefficients: dict[str, float] = {}
-        for name in ("datasheet", f"{chip}/all", f"{chip}/{self.stack['id']}"):  # the more special file wins
+        stack = self.stack["id"]
+        for name in ("datasheet", f"stacks/{stack}", f"{chip}/all", f"{chip}/{stack}"):  # the more special file wins
             self.coefficients |= flat(toml("coefficients", name))
         compute = self.chip["compute"]
         self.P = flat(compute["matrix"])  # peak of each mode of the matrix engine, FLOP/s

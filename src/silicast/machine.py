@@ -94,6 +94,12 @@ class Machine:
                 self.used[f"{law}.{name}"] = (found.number, found.tier)
         return self._asked[asked]
 
+    def known(self, law: str, name: str) -> Number:
+        """A coefficient as it was read, with its range."""
+        found = self._coefficients.get(law, name)
+        self.used[f"{law}.{name}"] = (found.number, found.tier)
+        return found.number
+
     def matrix_efficiency(self, law: str, name: str, fmt: Format) -> Any:
         """Share of the matrix peak a kernel reaches: fitted, else the chip's sustained share times an assumed one."""
         fitted = self.optional(law, f"{name}_of_peak", fmt.kernel, fmt.mode)

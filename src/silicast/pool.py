@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from silicast.serving.steady import Discipline, Steady, closed_loop, loads
 from silicast.step import Pass, Step, step_time
 
 Array = NDArray[Any]
+Phase = Literal["prefill", "decode", "first_token"]
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,22 @@ class PoolModel:
         how = Discipline(stack.chunk_tokens, first, ranks, stages, front, host("host", "lag_steps"))
 
         def seconds(load: Load) -> Array:
-            return self.staged_step(load, layout).seconds
+            phase: Phase = "decode" if np.any(np.asarray(load.decode_sequences) > 0) else "prefill"
+            return np.asarray(self.staged_step(load, layout).seconds * self.discrepancy(phase))
 
-        return closed_loop(seconds, workload, sequences, how, self.speculation)
+        steady = closed_loop(seconds, workload, sequences, how, self.speculation)
+        late = steady.ttft * (self.discrepancy("first_token") - 1)
+        return replace(steady, ttft=steady.ttft + late, e2e=steady.e2e + late)
+
+    def discrepancy(self, phase: Phase) -> Any:
+        """Factor by which the laws miss a step of this phase, as found on held-out rows: 1, or draws around 1.
+
+        Drawn once for each model on a chip under a stack: what a law misses there it misses in every configuration.
+        """
+        machine = self.machine
+        known = machine.known("discrepancy", phase)
+        key = f"{machine.chip.id}/{machine.stack.id}/{self.model.id}/discrepancy/{phase}"
+        return machine.sampler.between(key, 1.0, known.low / known.value, known.high / known.value)
 
     def staged_step(self, load: Load, layout: Layout) -> Step:
         """One step as a token sees it: with pp stages the decoding sequences run as pp microbatches in turn."""
@@ -118,14 +132,14 @@ class PoolModel:
     def decode_rates(self, layout: Layout, sequences: Size, context: Size) -> Array:
         """Output tokens/s of replicas that only decode `sequences` per attention rank: B ranks y / t(B / pp)."""
         load = Load(decode_sequences=sequences, decode_context=context, query_tokens=1 + self.speculation.tokens)
-        seconds = self.staged_step(load, layout).seconds
+        seconds = self.staged_step(load, layout).seconds * self.discrepancy("decode")
         tokens = sequences * np.asarray(layout.attention_dp) * self.speculation.yield_per_step
         return np.asarray(_across(tokens, seconds) / seconds)
 
     def prefill_rates(self, layout: Layout, workload: Workload) -> Array:
         """Input tokens/s of replicas that only prefill full chunks on every rank and every stage."""
         load = self.full_chunk(workload)
-        seconds = self.step(load, layout).seconds
+        seconds = self.step(load, layout).seconds * self.discrepancy("prefill")
         tokens = load.tokens * np.asarray(layout.attention_dp) * np.asarray(layout.pp)
         return np.asarray(_across(tokens, seconds) / seconds)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from silicast import api
@@ -84,7 +84,7 @@ def test_one_output_token_is_a_prefill() -> None:
 # Bounds
 
 
-# waits for: a mixed step may be shorter than a pure decode step: its all-to-all has the coefficients of the relayed kind
+# waits for: a mixed step may be shorter than a pure decode step: its all-to-all has the figures of the relayed kind
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(names, workloads, batches)
 def test_a_mixed_pool_does_no_more_than_a_pure_one(name: str, workload: Workload, batch: int) -> None:
@@ -117,6 +117,7 @@ def test_every_mean_is_possible(name: str, workload: Workload, batch: int) -> No
 # waits for: closed_loop, chunked: the wait is taken out of the mixed steps, so TPOT falls where the queue grows
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(names, workloads, batches, st.sampled_from((1, 2, 5, 17, 64)))
+@example("dense, chunked", Workload(16, 8), 7, 1)
 def test_more_in_flight_never_makes_tokens_come_faster(name: str, workload: Workload, batch: int, more: int) -> None:
     machine, layout = case(name)
     less, crowded = (steady(machine, layout, workload, size) for size in (batch, batch + more))
@@ -127,6 +128,7 @@ def test_more_in_flight_never_makes_tokens_come_faster(name: str, workload: Work
 # waits for: the same
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(names, workloads, batches, st.integers(1, 8192))
+@example("dense, chunked", Workload(16, 8), 8, 1)
 def test_longer_requests_never_finish_sooner(name: str, workload: Workload, batch: int, more: int) -> None:
     machine, layout = case(name)
     short = steady(machine, layout, workload, batch)

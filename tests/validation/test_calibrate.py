@@ -123,7 +123,14 @@ def test_a_write_keeps_what_was_written_by_hand_and_drops_what_is_gone(tmp_path)
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", sorted((catalog.data_folder() / "coefficients").glob("*/*.toml")), ids=str)
+FILES = [
+    path
+    for path in sorted((catalog.data_folder() / "coefficients").glob("*/*.toml"))
+    if path.parent.name in catalog.ids("chips")
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_shipped_coefficients_are_physical(path: Path):
     found: Coefficients = catalog.coefficients(path.parent.name, path.stem)
     modes = device(path.parent.name).peaks

@@ -28,6 +28,7 @@ def decode(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
     sequences = column(plans, "batch_per_device") * cut.devices / ranks
     load = Load(decode_sequences=sequences, decode_context=_context(plans), query_tokens=1 + pool.speculation.tokens)
     step = pool.staged_step(load, cut)
+    step = replace(step, seconds=step.seconds * pool.discrepancy("decode"))
     gained, per_device = (
         _like(step, values) for values in (pool.speculation.yield_per_step, sequences * ranks / cut.devices)
     )
@@ -51,6 +52,7 @@ def prefill(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
     full = pool.full_chunk(work)
     sequences = np.where(np.isnan(batch), full.prefill_sequences, batch)
     step = pool.step(replace(full, prefill_sequences=sequences), cut)
+    step = replace(step, seconds=step.seconds * pool.discrepancy("prefill"))
     passes = np.ceil(np.maximum(work.input_tokens * (1 - np.asarray(work.prefix_hit)), 1) / full.prefill_tokens)
     seconds = step.seconds * _like(step, (passes + stages - 1) / stages)
     rate = sequences * ranks * work.input_tokens * stages / (passes * cut.devices)

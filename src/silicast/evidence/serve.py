@@ -184,7 +184,7 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
     most = resident(decode, later, work)
     stack = prefill.machine.stack
     how = Discipline(stack.chunk_tokens, True, np.asarray(first.attention_dp), np.asarray(first.pp))
-    ready = prefill_pool(lambda load: prefill.step(load, first).seconds, work, how)
+    ready = prefill_pool(lambda load: prefill.step(load, first).seconds * prefill.discrepancy("prefill"), work, how)
     sizes = TwoPools(
         replicas(plans, 0),
         np.asarray(first.attention_dp),
@@ -196,6 +196,8 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
         decode.machine.coefficient("host", "lag_steps"),
     )
     steady = disaggregated(ready, _decode_pace(decode, later, work), work, sizes, draft)
+    late = steady.ttft * (prefill.discrepancy("first_token") - 1)
+    steady = replace(steady, ttft=steady.ttft + late, e2e=steady.e2e + late)
     answer = Answer(_metrics(steady, work, plans), reasons=_shortfalls(decode, later, work, most))
     answer.reasons |= _shortfalls(prefill, first, work, resident(prefill, first, work))
     if not prefill.machine.draws:
@@ -226,6 +228,7 @@ def _decode_pace(pool: PoolModel, cut: Layout, work: Workload) -> Any:
 
     def pace(batches: Array) -> Array:
         seconds = pool.staged_step(_decode_load(pool, lengths, batches.reshape(-1)), tiled).seconds
+        seconds = seconds * pool.discrepancy("decode")
         return seconds.reshape(*batches.shape, *seconds.shape[1:])
 
     return pace

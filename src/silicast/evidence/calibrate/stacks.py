@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.coefficients import Coefficient
+from silicast.errors import EvidenceError
 from silicast.evidence.deployment import Plan, Pools, plan
 from silicast.evidence.forecast import NoForecastError, answer
 from silicast.evidence.record import Row
@@ -34,6 +35,10 @@ STACK_COEFFICIENTS: dict[str, tuple[float, float, float]] = {
 #: a row weighs less where its metric is mostly queueing
 WEIGHTS = {"tpot_ms": 1.0, "ttft_ms": 0.5, "step_ms": 1.0}
 LEAST_ROWS = 20
+LAG, FIRST_TOKEN = "host.lag_steps", "ttft_ms"
+LAGS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 18.0, 27.0, 40.0)
+#: width of the lag where one chip alone tells it, log units; median absolute deviation of a standard normal
+LAG_WIDTH, MAD, LEAST_SIGMA = 0.6, 0.6745, 0.02
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class StackFit:
     models: int
     before: dict[str, float]
     after: dict[str, float]
+    errors: dict[str, Array]
 
 
 class Runs:
@@ -92,6 +98,10 @@ def fit_stack(stack: str, rows: Sequence[Row], start: Mapping[str, Coefficient])
     from scipy.optimize import least_squares
 
     chosen = [row for row in rows if usable(row, stack)]
+    if len(chosen) < LEAST_ROWS:
+        raise EvidenceError(
+            f"{stack} has {len(chosen)} rows to fit; it needs {LEAST_ROWS}. It keeps the pooled values."
+        )
     runs = Runs(chosen)
     names = list(STACK_COEFFICIENTS)
     first = np.log([start[name].number.value for name in names])
@@ -110,18 +120,50 @@ def fit_stack(stack: str, rows: Sequence[Row], start: Mapping[str, Coefficient])
     bounds = np.log(low), np.log(high)
     inside = np.clip(first, bounds[0] + 1e-6, bounds[1] - 1e-6)
     found = least_squares(residuals, inside, bounds=bounds, loss="soft_l1", f_scale=0.15, diff_step=0.05, max_nfev=12)
-    spread = np.median(np.abs(found.fun[: -len(names)])) * 1.4826
-    covariance = np.linalg.inv(found.jac.T @ found.jac) * max(spread, 0.02) ** 2
+    covariance = np.linalg.inv(found.jac.T @ found.jac) * max(_robust_sigma(found.fun[: -len(names)]), LEAST_SIGMA) ** 2
+    widths = np.sqrt(np.diag(covariance))
+    lag = names.index(LAG)
+    found.x[lag], widths[lag] = _lag_between_chips(chosen, changes(found.x), start[LAG])
     before, after = runs.errors({}), runs.errors(changes(found.x))
+    clean = {name: errors[np.isfinite(errors)] for name, errors in after.items()}
     return StackFit(
         stack,
         dict(zip(names, np.exp(found.x).tolist(), strict=True)),
-        dict(zip(names, np.sqrt(np.diag(covariance)).tolist(), strict=True)),
+        dict(zip(names, widths.tolist(), strict=True)),
         len(chosen),
         len({row.scenario.model for row in chosen}),
         {name: float(np.median(np.abs(np.expm1(errors)))) for name, errors in before.items()},
         {name: float(np.median(np.abs(np.expm1(errors)))) for name, errors in after.items()},
+        clean,
     )
+
+
+def _lag_between_chips(
+    rows: Sequence[Row], others: Mapping[str, Coefficient], start: Coefficient
+) -> tuple[float, float]:
+    """(log of the lag, its width): the mean over chips of the lag that each chip's rows want.
+
+    The lag hides settings that nobody recorded (streaming interval): the chips of one stack disagree on it by more
+    than the rows of one chip do, so each chip counts once and their spread is the uncertainty.
+    """
+    wanted = []
+    for chip in sorted({str(row.scenario.chip) for row in rows if row.metric == FIRST_TOKEN}):
+        runs = Runs([row for row in rows if row.scenario.chip == chip and row.metric == FIRST_TOKEN])
+        misses = []
+        for lag in LAGS:
+            errors = runs.errors({**others, LAG: changed(start, lag)}).get(FIRST_TOKEN, np.empty(0))
+            errors = errors[np.isfinite(errors)]
+            misses.append(float(np.median(np.abs(errors))) if errors.size >= LEAST_ROWS else np.inf)
+        if np.isfinite(min(misses)):
+            wanted.append(np.log(LAGS[int(np.argmin(misses))]))
+    if not wanted:
+        return float(np.log(start.number.value)), 1.0
+    return float(np.mean(wanted)), float(max(np.std(wanted), LAG_WIDTH / np.sqrt(len(wanted))))
+
+
+def _robust_sigma(residuals: Array) -> float:
+    """Standard deviation from the median absolute deviation."""
+    return float(np.median(np.abs(residuals)) / MAD)
 
 
 def changed(known: Coefficient, value: float) -> Coefficient:
@@ -130,3 +172,52 @@ def changed(known: Coefficient, value: float) -> Coefficient:
     source = Source(title="trial value of a fit")
     tried = Number(value=value, low=value, high=value, unit=number.unit, source=source, confidence="assumption")
     return Coefficient(tried, "calibrated", known.key)
+
+
+#: widths below this are not believed: other stacks, versions and flags differ by more (log units)
+LEAST_WIDTH = 0.1
+#: standard normal deviate of the 90th percentile
+Z90 = 1.2816
+#: which metric tells how far the laws miss a phase; a prefill step alone is seen in no serving row
+DISCREPANCY = {"decode": "tpot_ms", "prefill": "tpot_ms", "first_token": "ttft_ms"}
+
+
+def document(fit: StackFit, date: str) -> str:
+    """The coefficient file of a stack as TOML: each value with its 80 % range, and the discrepancy of the laws."""
+    told = ", ".join(f"{name} median error {error:.1%}" for name, error in sorted(fit.after.items()))
+    lines = [
+        "# Written by `silicast calibrate --stacks`; do not edit.",
+        'tier = "calibrated"',
+        "",
+        "[sources.fit]",
+        f'title = "Silicast fit to {fit.rows} calibrate rows of {fit.models} models under {fit.stack}; on them {told}"',
+        f'date = "{date}"',
+        "",
+    ]
+    for law in sorted({name.partition(".")[0] for name in fit.values}):
+        lines.append(f"[{law}]")
+        for name, value in fit.values.items():
+            if name.startswith(f"{law}."):
+                lines.append(f"{name.partition('.')[2]} = {_entry(name, value, fit.widths[name])}")
+        lines.append("")
+    lines.append("[discrepancy]")
+    for phase, metric in DISCREPANCY.items():
+        if metric in fit.errors:
+            low, high = _range(fit.errors[metric])
+            lines.append(
+                f'{phase} = {{ value = "1", low = "{low:.4g}", high = "{high:.4g}", source = "fit", confidence = "derived" }}'
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _entry(name: str, value: float, width: float) -> str:
+    spread = float(np.exp(Z90 * max(width, LEAST_WIDTH)))
+    low, high = (f"{end:.4g}" for end in (value / spread, value * spread))
+    unit = " s" if name.startswith("host.") and name != "host.lag_steps" else ""
+    return f'{{ value = "{value:.4g}{unit}", low = "{low}{unit}", high = "{high}{unit}", source = "fit", confidence = "derived" }}'
+
+
+def _range(errors: Array) -> tuple[float, float]:
+    """Factor by which measurements stray from forecasts, 10th and 90th percentile, around 1."""
+    low, high = np.exp(-np.quantile(errors, (0.9, 0.1)))
+    return float(min(low, 1.0)), float(max(high, 1.0))
