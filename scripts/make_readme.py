@@ -40,7 +40,7 @@ def draw(path: Path) -> None:
     import silicast
     from silicast.report import charts
 
-    answer = silicast.compare(MODEL, CHIPS, packages=PACKAGES, claim=CLAIM)
+    answer = silicast.compare(MODEL, CHIPS, packages=PACKAGES)
     path.write_text(vl_convert.vegalite_to_svg(charts.ratio_map(answer.ratios[0], CLAIM)))
 
 

@@ -18,7 +18,7 @@ from silicast.memory import Memory
 from silicast.model.config import read_model
 from silicast.outcome import Fit, Forecast, memory_table
 from silicast.outcome import forecast as _forecast
-from silicast.planning.choose import drawn, fewest
+from silicast.planning.choose import drawn, fewest, require_fit
 from silicast.planning.compare import Comparison
 from silicast.planning.compare import compare as _compare
 from silicast.planning.place import DEVICES, Placement, Sizes, given_layout, place
@@ -120,7 +120,7 @@ def fit(
         layout = space.pick(roomiest).whole()
     else:
         layout = given_layout(points, given)
-        points.require_fit(layout, load)
+        require_fit(points, layout, load)
     table = memory_table(points, layout, load)
     devices = int(layout.devices)
     return Fit(
@@ -137,7 +137,6 @@ def compare(
     devices: int | None = None,
     packages: int | None = None,
     reference: str | None = None,
-    claim: float | None = None,
     setups: dict[str, Setup] | None = None,
 ) -> Comparison:
     """`model` on each of `chips` side by side; ratios are against `reference` (default: the last chip)."""
@@ -148,4 +147,4 @@ def compare(
     pools = [pool_model(model, chip, (setups or {}).get(chip)) for chip in chips]
     limits = [packages * one.machine.chip.packages_of if packages else devices or DEVICES for one in pools]
     against = chips.index(reference) if reference else len(chips) - 1
-    return _compare(pools, workload or Workload(), targets, limits, against, claim)
+    return _compare(pools, workload or Workload(), targets, limits, against)

@@ -14,7 +14,8 @@ from silicast.stack import MemoryBasis, Stack
 
 Array = NDArray[Any]
 
-GIB = float(1 << 30)
+#: 2^30
+GIB = float(1024 * 1024 * 1024)
 #: hidden-sized copies that live between operators: input, residual, attention output, FFN output
 LIVE_COPIES = 4
 #: rows of logits made at once: one per sequence, and engines sample no more together
@@ -101,9 +102,9 @@ class CacheOptions:
     """Bytes per cached value, tokens per block of the paged cache, chunk budget, and whether draft layers run."""
 
     kv_bytes: float
-    block_tokens: int = 16
-    chunk_tokens: int = 8192
-    drafts: bool = False
+    block_tokens: int
+    chunk_tokens: int
+    drafts: bool
 
 
 def _activations(model: Model, layout: Layout, stack: Stack, tokens: int) -> Size:

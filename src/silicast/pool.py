@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.dtypes import BYTES
-from silicast.errors import DoesNotFitError
 from silicast.machine import Format, Machine
-from silicast.memory import GIB, CacheOptions, Memory, memory
+from silicast.memory import CacheOptions, Memory, memory
 from silicast.model.architecture import Model
 from silicast.model.ops import Scope
 from silicast.scenario import Layout, Load, Precision, Size, Speculation, Workload
@@ -152,19 +151,6 @@ class PoolModel:
     def packages(self, devices: Size) -> Size:
         """Packages that hold `devices` devices."""
         return np.ceil(np.asarray(devices) / self.machine.chip.packages_of)
-
-    def require_fit(self, layout: Layout, workload: Workload, sequences: float = 1) -> Memory:
-        """The memory of one layout. Raises DoesNotFitError with the shortfall and the smallest change that fits."""
-        found = self.memory(layout, workload.input_tokens + workload.output_tokens)
-        need = sequences * float(found.sequence) - float(found.free)
-        if need > 0:
-            devices = float(np.asarray(layout.devices))
-            raise DoesNotFitError(
-                f"{self.model.id} does not fit: {devices:g} x {self.machine.chip.id} are short of "
-                f"{need / GIB:,.1f} GiB per device (weights {float(found.weights) / GIB:,.1f} GiB of "
-                f"{float(found.capacity) / GIB:,.1f} GiB)."
-            )
-        return found
 
 
 def _across(values: Size, like: Array) -> Array:

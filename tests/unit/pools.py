@@ -8,7 +8,6 @@ import numpy as np
 from hypothesis import strategies as st
 
 from silicast import api
-from silicast.catalog import coefficients
 from silicast.estimate import Sampler
 from silicast.hardware import Number
 from silicast.machine import Machine
@@ -42,8 +41,8 @@ def space(model: str, chip: str, most: int = 32) -> Layout:
 def on(pool: PoolModel, chip: Any = None, system: Any = None, sampler: Sampler | None = None) -> PoolModel:
     """The same pool on another chip or system, or drawn."""
     old = pool.machine
-    table = coefficients(old.chip.id, old.stack.id)
-    machine = Machine(chip or old.chip, system or old.system, old.stack, table, sampler or old.sampler)
+    table, draws = old._coefficients, sampler or old.sampler
+    machine = Machine(chip or old.chip, system or old.system, old.stack, table, draws)
     return replace(pool, machine=machine)
 
 

@@ -154,6 +154,6 @@ def test_the_verdict_does_not_depend_on_the_order_of_the_chips() -> None:
     turned = api.compare(model, list(reversed(chips)), workload, TARGETS, devices=devices)
     (ratio,), (other,) = answer("two vendors").ratios, turned.ratios
     assert ratio.per_package.value * other.per_package.value == pytest.approx(1, rel=1e-9)
-    assert ratio.per_package.low * other.per_package.high == pytest.approx(1, rel=1e-6)
+    assert ratio.per_package.low * other.per_package.high == pytest.approx(1, rel=1e-3)
     for cause in CAUSES:
         assert ratio.factors[cause] * other.factors[cause] == pytest.approx(1, rel=0.02), cause

@@ -63,13 +63,10 @@ def test_more_work_is_never_faster(case: Case, dimension: str, factor: float) ->
     assert case.seconds(more) * EXACT >= case.seconds()
 
 
+# waits for: with a prefill in the step the exchange of all its tokens is priced as relayed, which may be cheaper
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases(), prefills, decodes)
-@example(
-    Case(R1, "ascend-910c", Layout(tp=1, attention_dp=16, ep=16), Load()),
-    Load(prefill_sequences=2, prefill_tokens=3),
-    Load(decode_sequences=7, decode_context=1),
-)
+@example(Case(R1, "tpu-v5p", Layout(tp=1, attention_dp=2, ep=2), Load()), Load(1, 1), Load(0, 0, 0, 256, 1))
 def test_a_step_that_does_both_takes_at_least_as_long_as_either(case: Case, prefill: Load, decode: Load) -> None:
     both = replace(prefill, decode_sequences=decode.decode_sequences, decode_context=decode.decode_context)
     assert case.seconds(both) * EXACT >= case.seconds(prefill)
@@ -154,8 +151,10 @@ def test_no_device_computes_or_moves_faster_than_its_datasheet(case: Case) -> No
     assert told.moved <= float(case.pool.machine.bandwidth) * told.seconds
 
 
+# waits for: parts.py: where launching kernel by kernel takes longest (step.eager), no part stands for it
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases())
+@example(Case(R1, "h100-sxm", Layout(tp=8), Load(prefill_sequences=1, prefill_tokens=1)))
 def test_the_tree_of_parts_adds_up(case: Case) -> None:
     step = case.step()
     told = explained(step, case.pool.machine.tiers())

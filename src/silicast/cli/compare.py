@@ -1,5 +1,8 @@
 """`silicast compare MODEL CHIP [CHIP...]`."""
 
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +41,7 @@ def command(
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained report to this file.")] = None,
     as_json: o.AsJson = False,
 ) -> None:
-    stacks = _stacks(stack or [], chips)
+    stacks, held_against = _stacks(stack or [], chips), scenario.claimed(claim)
     draft = scenario.speculation(mtp_tokens, mtp_acceptance)
     answer = api.compare(
         model,
@@ -48,15 +51,15 @@ def command(
         scenario.positive("devices", devices),
         scenario.positive("packages", packages),
         reference=reference,
-        claim=scenario.claimed(claim),
         setups={chip: api.Setup(stack=stacks.get(chip), kv_cache=kv_cache, speculation=draft) for chip in chips},
     )
+    answer = replace(answer, claim=held_against)
     if as_json:
         emit(comparison_document(answer))
     else:
         render(answer, screen())
     if html is not None:
-        write_report(answer, html)
+        write_report(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
         if not as_json:
             screen().print(f"Report: {html}")
 

@@ -76,14 +76,31 @@ def _shortfall(pool: PoolModel, workload: Workload, space: Layout, most: int) ->
     )
 
 
-def _devices_that_fit(pool: PoolModel, workload: Workload, most: int) -> int | None:
+def require_fit(pool: PoolModel, layout: Layout, workload: Workload) -> None:
+    """Raises DoesNotFitError where one layout cannot hold one request: the shortfall, and the fewest devices that can."""
+    found = pool.memory(layout, workload.input_tokens + workload.output_tokens)
+    need = float(found.sequence) - float(found.free)
+    if need <= 0:
+        return
+    devices = float(np.asarray(layout.devices))
+    enough = _devices_that_fit(pool, workload, 1, requests=1)
+    raise DoesNotFitError(
+        f"{pool.model.id} ({pool.precision}) does not fit: {devices:g} x {pool.machine.chip.id} are short of "
+        f"{need / GIB:,.1f} GiB per device (weights {float(found.weights) / GIB:,.1f} GiB of "
+        f"{float(found.capacity) / GIB:,.1f} GiB). "
+        + (f"It fits on {enough} devices: --devices {enough}." if enough else "Use a narrower format or a larger chip.")
+    )
+
+
+def _devices_that_fit(pool: PoolModel, workload: Workload, most: int, requests: int = FEWEST_REQUESTS) -> int | None:
+    """The fewest devices beyond `most` that hold `requests`, None where the system has not enough."""
     limit = pool.machine.system.max_devices or 1024
     for wider in (2 * most, 4 * most, 8 * most, 16 * most, 32 * most):
         if wider > limit:
             return None
         space = layouts(pool, wider)
         held = pool.most_sequences(space, workload) * space.attention_dp
-        enough = np.flatnonzero(held >= FEWEST_REQUESTS)
+        enough = np.flatnonzero(held >= requests)
         if enough.size:
             return int(np.asarray(space.devices)[enough].min())
     return None

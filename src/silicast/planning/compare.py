@@ -75,7 +75,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answer of `compare`."""
+    """The answer of `compare`; `claim` is a ratio that reports hold against the map (`dataclasses.replace`)."""
 
     model: str
     workload: Workload
@@ -91,7 +91,6 @@ def compare(
     targets: Targets,
     limits: Sequence[int],
     reference: int = -1,
-    claim: float | None = None,
 ) -> Comparison:
     """Compare pools (points) of one model under one workload; `limits` are devices per pool.
 
@@ -108,7 +107,7 @@ def compare(
         for i in range(len(pools))
         if i != against
     ]
-    return Comparison(pools[0].model.id, workload, targets, tuple(answers), tuple(ratios), claim)
+    return Comparison(pools[0].model.id, workload, targets, tuple(answers), tuple(ratios))
 
 
 def _answer(pool: PoolModel, workload: Workload, targets: Targets, most: int) -> ChipAnswer:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.errors import LayoutError
-from silicast.planning.choose import best, drawn
+from silicast.planning.choose import best, drawn, require_fit
 from silicast.planning.space import layouts
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Targets, Workload
@@ -81,7 +81,7 @@ def _loaded(pool: PoolModel, space: Layout, workload: Workload, targets: Targets
     most = pool.most_sequences(space, workload)
     fits = np.flatnonzero(most >= 1)
     if not fits.size:
-        pool.require_fit(space.pick(int(np.argmax(most))), workload)
+        require_fit(pool, space.pick(int(np.argmax(most))), workload)
     space, most = space.pick(fits), most[fits]
     sequences, over = _batches(pool, space, workload, most)
     index = 0

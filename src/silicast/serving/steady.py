@@ -96,10 +96,13 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     meets g = 1 - (1 - min(f, 1))^r + max(f - 1, 0) steps in which at least one rank prefills; a share f / g of the
     ranks does (the experts see that share). Requests arrive where others complete, at the ends of steps.
 
-    prefill first: wait = min(c g, o n) t_p / 2, decoding = S (t_d + g t_p) - wait, TTFT = n t_p + wait
-    chunked, counted in steps: rho = o n / (S + n), w = max(min(rho n / (2 (1 - rho)), o n / 2), (1 - 1/(c rho)) o n / 2,
-                   B n / q - S - n) (M/D/1 with at most half of the others, nothing for equal lengths, which keep their
-                   distance; the fluid queue of a bunch; where chunks fill all steps, the rest of the cycle), decoding = S t_d + min(g S - w, S) (t_m - t_d), TTFT = (n + w) t_m
+    prefill first:
+        wait = min(c g, o n) t_p / 2, decoding = S (t_d + g t_p) - wait, TTFT = n t_p + wait
+    chunked, counted in steps:
+        rho = o n / (S + n), w = max(min(rho n / (2 (1 - rho)), o n / 2), (1 - 1/(c rho)) o n / 2, B n / q - S - n)
+        decoding = S t_d + min(g S - w, S) (t_m - t_d), TTFT = (n + w) t_m
+        (w: M/D/1 with at most half of the others, nothing for equal lengths, which keep their distance; the fluid
+        queue of a bunch; where chunks fill all steps, the rest of the cycle)
     c is how bunched arrivals still are (`_bunching`): all slots start together and drift apart with their lengths;
     plus front + t_d / 2 + lag t_d on TTFT: the way to the queue, the running step, the way of the first token.
 

@@ -204,9 +204,8 @@ def document(fit: StackFit, date: str) -> str:
     for phase, metric in DISCREPANCY.items():
         if metric in fit.errors:
             low, high = _range(fit.errors[metric])
-            lines.append(
-                f'{phase} = {{ value = "1", low = "{low:.4g}", high = "{high:.4g}", source = "fit", confidence = "derived" }}'
-            )
+            ends = f'low = "{low:.4g}", high = "{high:.4g}"'
+            lines.append(f'{phase} = {{ value = "1", {ends}, source = "fit", confidence = "derived" }}')
     return "\n".join(lines) + "\n"
 
 
@@ -214,7 +213,8 @@ def _entry(name: str, value: float, width: float) -> str:
     spread = float(np.exp(Z90 * max(width, LEAST_WIDTH)))
     low, high = (f"{end:.4g}" for end in (value / spread, value * spread))
     unit = " s" if name.startswith("host.") and name != "host.lag_steps" else ""
-    return f'{{ value = "{value:.4g}{unit}", low = "{low}{unit}", high = "{high}{unit}", source = "fit", confidence = "derived" }}'
+    ends = f'low = "{low}{unit}", high = "{high}{unit}"'
+    return f'{{ value = "{value:.4g}{unit}", {ends}, source = "fit", confidence = "derived" }}'
 
 
 def _range(errors: Array) -> tuple[float, float]:

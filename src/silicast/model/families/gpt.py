@@ -2,7 +2,7 @@
 (arXiv:2406.11704): layer norms and an ungated network of mostly 4 x hidden; and models given by dimensions alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from silicast.errors import ConfigError, nearest
@@ -133,7 +133,6 @@ def gpt_model(
     head_dim: int | None = None,
     context: int = GPT_CONTEXT,
     gated: bool = False,
-    identity: str = "",
 ) -> Model:
     """A GPT-style model from dimensions: layer norms, biases, `context` learned positions, tied embeddings.
 
@@ -152,7 +151,7 @@ def gpt_model(
     norm, words = hidden if gated else 2 * hidden, fields.size("vocab") * hidden
     shape = Shape(hidden, heads, kv, size, fields.size("mlp", default=4 * hidden), norm, bias=not gated, gated=gated)
     return Model(
-        id=identity or f"gpt:layers={layers},hidden={hidden},heads={heads},vocab={vocab}",
+        id=f"gpt:layers={layers},hidden={hidden},heads={heads},vocab={vocab}",
         model_type="gpt",
         hidden=hidden,
         vocabulary=fields.size("vocab"),
@@ -185,4 +184,4 @@ def gpt_from_text(text: str) -> Model:
     if missing:
         raise ConfigError(f"gpt: {', '.join(missing)} missing. Write gpt:layers=96,hidden=12288,heads=96,vocab=51200")
     gated = bool(given.pop("gated", 0))
-    return gpt_model(**given, gated=gated, identity=text)
+    return replace(gpt_model(**given, gated=gated), id=text)
