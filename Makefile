@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SILICAST := $(BIN)/silicast
 
-.PHONY: demo test bench validate proof docs lint clean
+.PHONY: demo test bench validate calibrate proof docs clean
 
 # The main job: DeepSeek-R1 on one vendor's chip beside another's.
 demo: $(VENV)/.demo
@@ -22,6 +22,10 @@ bench: $(VENV)/.demo
 validate: $(VENV)/.demo
 	$(SILICAST) validate
 
+# The shipped coefficients. OPERATORS is a folder of operator measurements (CSV), for chips without public tables.
+calibrate: $(VENV)/.calibrate
+	$(SILICAST) calibrate $(if $(OPERATORS),--operators $(OPERATORS)) --output src/silicast/data/coefficients
+
 proof: $(VENV)/.proof
 	$(BIN)/python scripts/prove_models.py
 
@@ -39,6 +43,10 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	$(BIN)/pip install -q -e '.[test]'
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.calibrate: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install -q -e '.[calibrate]'
+	touch $@
 
 $(VENV)/.proof: $(VENV)/bin/python pyproject.toml
 	$(BIN)/pip install -q -e '.[test,proof]'

@@ -1,7 +1,7 @@
 """Runs the commands named in README.md and puts their output there, so that no figure in it is typed.
 
-`<!-- run: silicast ... -->` up to `<!-- end -->` becomes the command and what it printed. With `--picture` the picture is
-drawn too (needs vl-convert-python).
+`<!-- run: silicast ... -->` up to `<!-- end -->` becomes the command and what it printed. With `--picture` the
+picture is drawn too (needs vl-convert-python).
 """
 
 import re
@@ -25,9 +25,8 @@ def main() -> None:
 def _with_output(block: re.Match[str]) -> str:
     command = block["command"]
     folder = Path(sys.executable).parent
-    done = subprocess.run(
-        command, shell=True, check=True, capture_output=True, text=True, cwd=ROOT, env={"PATH": f"{folder}:/usr/bin:/bin"}
-    )
+    environment = {"PATH": f"{folder}:/usr/bin:/bin"}
+    done = subprocess.run(command, shell=True, check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
     shown = command.removesuffix(" | head -52")
     lines = "\n".join(line.rstrip() for line in done.stdout.splitlines())
     return f"<!-- run: {command} -->\n```console\n$ {shown}\n{lines}\n```\n<!-- end -->"

@@ -114,12 +114,14 @@ def fit(
     Without sizes: the fewest devices that hold weights, buffers and the cache of 16 requests.
     """
     points, load, given = pool_model(model, chip, setup), workload or Workload(), Sizes(**sizes)
+    given.check()
     if given.open:
         space = fewest(points, load, given.devices or DEVICES)
         roomiest = int(np.argmax(points.most_sequences(space, load) * space.attention_dp))
         layout = space.pick(roomiest).whole()
     else:
         layout = given_layout(points, given)
+        points.machine.check_devices(layout.devices)
         require_fit(points, layout, load)
     table = memory_table(points, layout, load)
     devices = int(layout.devices)

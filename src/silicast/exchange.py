@@ -19,12 +19,12 @@ def time(op: Collective, moved: Array, group: Array, stride: Array, machine: Mac
     if op.pattern == "p2p":
         return collective.send_time(moved, stride * group <= machine.fabric.inner_size, machine.fabric)
     if op.pattern == "all_to_all":
-        relayed = np.asarray(_trailing(op.relayed, machine))
-        apart = _to_all(op, moved, group, stride, relayed, machine, "all_to_all")
-        if not np.any(relayed > 0):
+        share = np.asarray(_trailing(op.relayed, machine))
+        apart = _to_all(op, moved, group, stride, 0.0, machine)
+        if not np.any(share > 0):
             return apart
-        passed = _to_all(op, moved, group, stride, relayed, machine, "all_to_all_relayed")
-        return Timing(*(np.where(relayed > 0, getattr(passed, name), getattr(apart, name)) for name in _PARTS))
+        passed = _to_all(op, moved, group, stride, 1.0, machine)
+        return Timing(*(share * getattr(passed, name) + (1 - share) * getattr(apart, name) for name in _PARTS))
     if op.pattern == "all_reduce":
         fabric = _fabric("all_reduce", machine)
         return collective.all_reduce_time(moved, collective.divide(group, stride, fabric), fabric)
@@ -32,11 +32,11 @@ def time(op: Collective, moved: Array, group: Array, stride: Array, machine: Mac
     return collective.all_gather_time(moved, collective.divide(group, stride, fabric), fabric)
 
 
-def _to_all(
-    op: Collective, moved: Array, group: Array, stride: Array, relayed: Array, machine: Machine, kind: str
-) -> Timing:
+def _to_all(op: Collective, moved: Array, group: Array, stride: Array, relayed: float, machine: Machine) -> Timing:
+    kind = "all_to_all_relayed" if relayed else "all_to_all"
     fabric = _fabric(kind, machine)
-    fixed = machine.coefficient("collective", "latency_all_to_all", kind)
+    # where only one kind was measured, its latency is the better guess for the other
+    fixed = machine.coefficient("collective", "latency_all_to_all", kind, "all_to_all")
     return collective.all_to_all_time(
         moved, _trailing(op.fan, machine), relayed, collective.divide(group, stride, fabric), fabric, fixed
     )

@@ -22,8 +22,8 @@ LIVE_COPIES = 4
 MOST_LOGITS = 1024
 #: 16-bit activations; FP32 recurrent states and logits
 ACTIVATION_BYTES, STATE_BYTES, LOGIT_BYTES = 2.0, 4.0, 4.0
-#: send and receive side of the dispatch and of the combine
-EXCHANGE_BUFFERS = 4
+#: the copies that a rank receives, and the results that it sends back
+EXCHANGE_BUFFERS = 2
 
 
 @dataclass(slots=True)

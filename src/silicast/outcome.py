@@ -88,6 +88,9 @@ def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Worklo
         estimates |= _rates(name, rate, why, pool, devices, packages)
     mode = pool.product_mode
     for phase, step, why in (("decode", decode_step, told[0]), ("prefill", prefill_step, told[1])):
+        estimates[f"{phase}_step_ms"] = replace(
+            Estimate.of(step.seconds[0] * 1e3, "ms", why.tier, why.bound_by), parts=why.tree.parts
+        )
         estimates |= _utilisation(phase, step.seconds[0], why, machine.peak(mode), machine.bandwidth)
     cited = machine.citations()
     estimates = {name: replace(estimate, citations=cited) for name, estimate in estimates.items()}
@@ -123,13 +126,8 @@ def _latencies(steady: Steady, told: tuple[Explained, Explained]) -> dict[str, E
         "tpot_ms": (steady.tpot[0] * 1e3, "ms", decode),
         "e2e_ms": (steady.e2e[0] * 1e3, "ms", decode),
         "requests_per_s": (steady.requests[0], "requests/s", decode),
-        "decode_step_ms": (steady.decode_step[0] * 1e3, "ms", decode),
-        "prefill_step_ms": (steady.prefill_step[0] * 1e3, "ms", prefill),
     }
-    estimates = {name: Estimate.of(value, unit, why.tier, why.bound_by) for name, (value, unit, why) in found.items()}
-    for name, why in (("decode_step_ms", decode), ("prefill_step_ms", prefill)):
-        estimates[name] = replace(estimates[name], parts=why.tree.parts)
-    return estimates
+    return {name: Estimate.of(value, unit, why.tier, why.bound_by) for name, (value, unit, why) in found.items()}
 
 
 def _rates(name: str, rate: Array, why: Explained, pool: PoolModel, devices: int, packages: int) -> dict[str, Estimate]:

@@ -104,7 +104,7 @@ def step_time(model: Model, load: Load, how: Pass, machine: Machine) -> Step:
     prefills = _trailing(np.asarray(load.prefill_sequences * load.prefill_tokens) > 0, machine)
     calls = sum((group.count.sum(axis=0) for group in groups), zero) * _trailing(how.microbatches, machine)
     eager = calls * machine.coefficient("host", "eager_launch")
-    device = np.where(prefills, np.maximum(device, eager), device)
+    waiting = waiting + prefills * np.maximum(eager - device, 0)
     return Step(np.asarray(device + waiting), zero + waiting, hidden, np.asarray(how.microbatches), groups)
 
 
@@ -134,7 +134,7 @@ _LAW_OF: dict[type[Op], str] = {
 
 
 def _tax(load: Load, machine: Machine) -> Any:
-    prefilling = load.prefill_sequences * load.prefill_tokens > load.decode_sequences * load.query_tokens
+    prefilling = np.asarray(load.prefill_sequences * load.prefill_tokens) > 0
     tax = machine.coefficient("overlap", "tax_prefill"), machine.coefficient("overlap", "tax_decode")
     return np.where(_trailing(prefilling, machine), *tax)
 

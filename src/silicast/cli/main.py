@@ -23,6 +23,7 @@ VERBS = {
     "systems": "List systems, show one with its domains.",
     "models": "List models, show one with its parameters.",
     "stacks": "List serving stacks, show one with its defaults and casts.",
+    "calibrate": "Fit the coefficients of the laws to measured operators and write them.",
     "validate": "Forecast against measurement, on the evidence that ships or on your own.",
 }
 

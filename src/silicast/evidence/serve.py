@@ -228,8 +228,8 @@ def _decode_pace(pool: PoolModel, cut: Layout, work: Workload) -> Any:
 
     def pace(batches: Array) -> Array:
         seconds = pool.staged_step(_decode_load(pool, lengths, batches.reshape(-1)), tiled).seconds
-        seconds = seconds * pool.discrepancy("decode")
-        return seconds.reshape(*batches.shape, *seconds.shape[1:])
+        seconds = np.asarray(seconds * pool.discrepancy("decode"))
+        return np.asarray(seconds.reshape(*batches.shape, *seconds.shape[1:]))
 
     return pace
 

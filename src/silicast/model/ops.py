@@ -175,8 +175,9 @@ class Collective:
     """`values` per rank exchanged in a group of `group` ranks, `stride` ranks apart in the device numbering.
 
     all_reduce, reduce_scatter: `values` = size of the tensor on each rank. all_gather: size of the result.
-    all_to_all: `values` = the tokens one rank owns, each with `fan` copies (top-k). `relayed` is 1 where a copy
-    crosses the outer domain once per node and is passed on inside it (prefill), 0 where every copy travels alone.
+    all_to_all: `values` = the tokens one rank owns, each with `fan` copies (top-k). `relayed` is the
+    share of tokens of which one copy per node crosses the outer domain and is passed on inside it (prefill); the
+    copies of the others travel alone.
     """
 
     name: str

@@ -69,15 +69,16 @@ def _shortfall(pool: PoolModel, workload: Workload, space: Layout, most: int) ->
     change = (
         f"It fits on {enough} devices: --devices {enough}." if enough else "Use a narrower format or a larger chip."
     )
+    length = workload.input_tokens + workload.output_tokens
     return (
-        f"{pool.model.id} ({pool.precision}) with {FEWEST_REQUESTS} requests of "
-        f"{workload.input_tokens + workload.output_tokens:g} tokens does not fit on {most} x {pool.machine.chip.id}: "
+        f"{pool.model.id} ({pool.precision}) with {FEWEST_REQUESTS} requests of {length:,.0f} tokens "
+        f"does not fit on {most} x {pool.machine.chip.id}: "
         f"short of {need[best] / GIB:,.1f} GiB per device. {change}"
     )
 
 
 def require_fit(pool: PoolModel, layout: Layout, workload: Workload) -> None:
-    """Raises DoesNotFitError where one layout cannot hold one request: the shortfall, and the fewest devices that can."""
+    """Raises DoesNotFitError where one layout cannot hold one request: the shortfall, the fewest devices that can."""
     found = pool.memory(layout, workload.input_tokens + workload.output_tokens)
     need = float(found.sequence) - float(found.free)
     if need <= 0:
@@ -111,7 +112,10 @@ def best(pool: PoolModel, space: Layout, workload: Workload, targets: Targets, d
 
     Points rank all candidates; the short list is drawn, so that the printed medians meet the targets too.
     """
-    candidates = with_batches(space, pool.most_sequences(space, workload))
+    most = pool.most_sequences(space, workload)
+    if np.max(most) < 1:
+        require_fit(pool, space.pick(int(np.argmax(pool.memory(space, 1).free))), workload)
+    candidates = with_batches(space, most)
     steady = pool.closed(candidates.layout, workload, candidates.sequences)
     order = _ranked(pool, candidates, steady, workload, targets)
     if not draws:

@@ -128,10 +128,9 @@ def _ratio(side: Side, against: Side, workload: Workload, targets: Targets) -> R
     ratio = answer.best.samples / reference.best.samples
     tier = worst([answer.best.estimates["tpot_ms"].tier, reference.best.estimates["tpot_ms"].tier])
     per_package = _of_medians(answer.best.samples, reference.best.samples, ratio, tier)
-    dies = answer.devices_per_package / reference.devices_per_package
-    per_device = Estimate(
-        per_package.value / dies, per_package.low / dies, per_package.high / dies, "", tier, per_package.bound_by
-    )
+    own, theirs = (told.samples * told.packages / told.devices for told in (answer.best, reference.best))
+    per_device = _of_medians(own, theirs, own / theirs, tier)
+    dies = per_package.value / per_device.value
     factors = _factors((pool, limit), (other, other_limit), workload, targets, per_device.value)
     return Ratio(
         answer.chip,

@@ -1,6 +1,6 @@
 """Fills in what a user leaves open: the layout from devices and a few sizes, the batch from a rate or from targets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,13 @@ class Sizes:
     attention_dp: int | None = None
     cp: int | None = None
 
+    def check(self) -> None:
+        """Raises LayoutError for a size below 1."""
+        for item in fields(self):
+            size = getattr(self, item.name)
+            if size is not None and size < 1:
+                raise LayoutError(f"{item.name} must be at least 1, got {size}.")
+
     @property
     def open(self) -> bool:
         """Whether no size but `devices` is given."""
@@ -48,6 +55,7 @@ class Placement:
 
 def place(pool: PoolModel, sizes: Sizes, workload: Workload, targets: Targets, draws: int) -> Placement:
     """The layout and batch of a forecast. Raises LayoutError and DoesNotFitError."""
+    sizes.check()
     if sizes.open:
         space = layouts(pool, sizes.devices or DEVICES, exactly=sizes.devices is not None)
     else:
@@ -62,6 +70,7 @@ def place(pool: PoolModel, sizes: Sizes, workload: Workload, targets: Targets, d
 def given_layout(pool: PoolModel, sizes: Sizes) -> Layout:
     """The layout of explicit sizes: tp = devices / (attention_dp cp pp) where it is open; experts over all ranks of a
     stage under attention data parallelism, else cut like the rest (ep = 1). Raises LayoutError."""
+    sizes.check()
     attention_dp, cp, pp = sizes.attention_dp or 1, sizes.cp or 1, sizes.pp or 1
     others = attention_dp * cp * pp
     tp = sizes.tp or (sizes.devices or others) // others or 1

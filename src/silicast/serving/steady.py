@@ -83,7 +83,10 @@ def loads(workload: Workload, sequences: Size, chunk: Size, drafts: Size) -> tup
     # chunk i of n sees cached + i/n of the fresh tokens: on average half of the other n - 1 chunks
     piece = fresh / chunks
     together = np.clip(np.floor(chunk / piece), 1, np.maximum(sequences, 1))
-    prompts = np.where(np.asarray(workload.length_spread) > 0, 1.0, together)
+    steps = np.maximum(np.asarray(workload.output_tokens) - 1, 1) / (1 + drafts)
+    # prompts that arrive within one step share the next one; equal ones that started together stay together
+    arriving = np.clip(sequences * chunks / steps, 1, together)
+    prompts = np.where(np.asarray(workload.length_spread) > 0, arriving, together)
     prefill = Load(prefill_sequences=prompts, prefill_tokens=piece, prefill_context=cached + piece * (chunks - 1) / 2)
     return decode, prefill, chunks
 
@@ -100,7 +103,7 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
         wait = min(c g, o n) t_p / 2, decoding = S (t_d + g t_p) - wait, TTFT = n t_p + wait
     chunked, counted in steps:
         rho = o n / (S + n), w = max(min(rho n / (2 (1 - rho)), o n / 2), (1 - 1/(c rho)) o n / 2, B n / q - S - n)
-        decoding = S t_d + min(g S - w, S) (t_m - t_d), TTFT = (n + w) t_m
+        decoding = S t_d + min(g S - w, S) (t_m - t_d), TTFT = (n + w) t_m; a chunk runs beside B - 1 decodes
         (w: M/D/1 with at most half of the others, nothing for equal lengths, which keep their distance; the fluid
         queue of a bunch; where chunks fill all steps, the rest of the cycle)
     c is how bunched arrivals still are (`_bunching`): all slots start together and drift apart with their lengths;
@@ -129,7 +132,7 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
         queued = random * np.minimum(busy * n / np.maximum(2 * (1 - busy), LEAST_STEPS), o * n / 2)
         bunch = np.maximum(1 - 1 / np.maximum(c * busy, LEAST_STEPS), 0) * o * n / 2
         w = np.maximum(np.maximum(queued, bunch), (o + 1 / trail(prefill.prefill_sequences)) * n - S - n)
-        mixed = np.clip(np.minimum(g, 1) * S - w, 0, S)
+        mixed = np.clip(g * S - w, 0, S)
         ttft, decoding = (n + w) * t_m, S * t_d + mixed * (t_m - t_d) / trail(how.stages)
     first, in_step = _synchrony(workload, sequences * how.ranks, how.stalls)
     if np.any(first):
@@ -186,7 +189,7 @@ def _synchrony(workload: Workload, slots: Size, stalls: bool) -> tuple[Size, Siz
 def _joined(decode: Load, prefill: Load) -> Load:
     return replace(
         prefill,
-        decode_sequences=decode.decode_sequences,
+        decode_sequences=np.maximum(np.asarray(decode.decode_sequences) - 1, 0),
         decode_context=decode.decode_context,
         query_tokens=decode.query_tokens,
     )
@@ -199,8 +202,8 @@ def open_loop(curve: Curve, rate: Size, most: Size) -> tuple[Array, Array]:
     `most` and inverted by linear interpolation. Below the grid few requests overlap; above it the pool is overloaded.
     """
     most = np.atleast_1d(np.asarray(most, dtype=float))
-    share = np.geomspace(LEAST_SEQUENCES, 1, GRID)[:, None]
-    batches = np.maximum(share * most, LEAST_SEQUENCES)
+    most = np.maximum(most, LEAST_SEQUENCES)
+    batches = np.geomspace(np.full(most.shape, LEAST_SEQUENCES), most, GRID)
     done = np.stack([np.median(_rows(curve(batch).requests), axis=1) for batch in batches])
     done = np.maximum.accumulate(done, axis=0)
     wanted = np.broadcast_to(np.asarray(rate, dtype=float), most.shape)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from silicast.coefficients import Coefficient
 from silicast.errors import EvidenceError
-from silicast.evidence.deployment import Plan, Pools, plan
-from silicast.evidence.forecast import NoForecastError, answer
+from silicast.evidence.deployment import NoForecastError, Plan, Pools, plan
+from silicast.evidence.forecast import answer
 from silicast.evidence.record import Row
 from silicast.hardware import Number, Source
 
@@ -61,7 +61,7 @@ class Runs:
     def __init__(self, rows: Sequence[Row]) -> None:
         pools = Pools()
         self.groups: dict[Any, list[Plan]] = defaultdict(list)
-        self.wanted: dict[Any, list[tuple[str, float]]] = defaultdict(list)
+        self.wanted: dict[Any, list[dict[str, float]]] = defaultdict(list)
         by_run: dict[Any, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in rows:
             by_run[row.scenario][row.metric].append(row.value)
@@ -71,7 +71,7 @@ class Runs:
             except NoForecastError:
                 continue
             self.groups[ready.group].append(ready)
-            self.wanted[ready.group].append(tuple((name, float(np.median(found))) for name, found in metrics.items()))  # type: ignore[arg-type]
+            self.wanted[ready.group].append({name: float(np.median(found)) for name, found in metrics.items()})
 
     def errors(self, changes: Mapping[str, Coefficient]) -> dict[str, Array]:
         """log(forecast / measured) by metric under changed coefficients, rows in a fixed order."""
@@ -80,9 +80,9 @@ class Runs:
         for group, plans in self.groups.items():
             samples = answer(plans, pools).samples
             for index, metrics in enumerate(self.wanted[group]):
-                for name, measured in metrics:  # type: ignore[misc]
+                for name, measured in metrics.items():
                     if name in WEIGHTS:
-                        found[name].append(float(np.log(samples[name][index] / measured)))  # type: ignore[arg-type]
+                        found[name].append(float(np.log(samples[name][index] / measured)))
         return {name: np.array(errors) for name, errors in found.items()}
 
 

@@ -182,8 +182,8 @@ class MixtureOfExperts(Stateless):
             # every rank that holds a part of an expert needs the token
             owned, sizes = shard.owned * self.width, (ranks, 1, self.computing * shard.expert_tp)
             ops += [
-                Collective("dispatch", "exchange", "all_to_all", owned, *sizes, True, shard.prefills, count),
-                Collective("combine", "exchange", "all_to_all", owned, *sizes, False, shard.prefills, count),
+                Collective("dispatch", "exchange", "all_to_all", owned, *sizes, True, shard.relayed, count),
+                Collective("combine", "exchange", "all_to_all", owned, *sizes, False, shard.relayed, count),
             ]
         return [
             *ops,

@@ -20,6 +20,7 @@ class Shard:
     prefilled, decoded   tokens of sequences that prefill (this rank's share) and that decode (on every rank)
     parallel  1 where tp > 1, else 0: the count of an exchange among the tensor-parallel ranks
     prefills, decodes    1 where any sequence prefills or decodes, else 0
+    relayed              share of the tokens that prefill: their copies are relayed inside a node
     divides, spreads     whether any row has cp > 1, or several ranks with tokens of their own: else nothing to exchange
     """
 
@@ -35,6 +36,7 @@ class Shard:
     decoded: Size
     parallel: Size
     prefills: Size
+    relayed: Size
     decodes: Size
     divides: bool
     spreads: bool
@@ -64,6 +66,7 @@ def shard(load: Load, layout: Layout, stack: Stack) -> Shard:
         decoded=decoded,
         parallel=present(layout.tp > 1),
         prefills=present(prefilled > 0),
+        relayed=whole / np.maximum(whole + decoded, np.finfo(float).tiny),
         decodes=present(decoded > 0),
         divides=divides,
         spreads=divides or bool(np.any(layout.attention_dp > 1)),
