@@ -26,7 +26,7 @@ from silicast import api, catalog
 from silicast.cli.main import VERBS
 from silicast.datafile import read_numbers
 from silicast.hardware import Chip, Domain, Number
-from silicast.laws import gemm
+from silicast.laws import routing
 from silicast.model.architecture import Model
 from silicast.model.config import model_ids, read_model
 from silicast.model.ops import GroupedGemm, Op
@@ -242,14 +242,15 @@ def one_law(pool: Any, ops: Sequence[Op], step: Any) -> str:
     op = next(op for op in ops if isinstance(op, GroupedGemm))
     group = next(group for group in step.groups if op.name in group.names)
     row, timing = group.names.index(op.name), group.timing
-    physical = number(op.local) * number(op.ep)
-    spread = pool.machine.coefficient("routing", "spread")
-    hit = float(gemm.experts_hit(number(op.tokens), op.topk, physical, number(op.local), spread))
+    how = routing.Routing(*(pool.machine.coefficient("routing", name) for name in ("imbalance", "spread")))
+    sizes = number(op.tokens), op.topk, number(op.ep), number(op.local)
+    busiest, hit = (float(found) for found in routing.busiest_rank(*sizes, how))
     rows = [
         ("tokens of all ranks", f"{number(op.tokens):,.0f}"),
         ("rows on a device, mean", f"{number(op.rows):,.0f}"),
         ("experts held by a device", f"{number(op.local):,.0f} of {op.experts}"),
-        ("experts hit, expected (`gemm.experts_hit`)", f"{hit:.2f}"),
+        ("rows on the fullest device (`routing.busiest_rank`)", f"{busiest:,.0f}"),
+        ("experts hit there, expected", f"{hit:.2f}"),
         ("n x k of one expert", f"{number(op.n):,.0f} x {number(op.k):,.0f}"),
         ("FLOPs on the mean device", f"{number(op.flops):.3g}"),
         ("bytes moved", f"{group.moved[row, 0]:.3g}"),

@@ -3,7 +3,8 @@
 It reads the data files of the package and imports nothing of it, so that the physics can be checked in one sitting and
 a test can hold the package against it (tests/golden/test_reference_model.py). The layout is the one of large-scale
 decode: every device has the whole attention and its own sequences, the routed experts are spread over all devices.
-The model is arXiv:2412.19437; the laws with their references are in docs/laws.md. Switched domains only.
+The model is arXiv:2412.19437; the laws with their references are in docs/laws.md. Switched domains only; points, no
+draws.
 
     python docs/reference_model.py
 """
@@ -11,7 +12,7 @@ The model is arXiv:2412.19437; the laws with their references are in docs/laws.m
 import json
 import tomllib
 from collections.abc import Iterable
-from math import ceil, expm1, floor, inf, log1p, log2
+from math import cbrt, ceil, expm1, floor, inf, log1p, log2, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,19 +58,19 @@ OUT = 2.0  # bytes of an activation between operators
 TILES = ((1, 2), (1, 1), (0.5, 1), (0.5, 0.5))  # a library chooses among these, as shares of the largest tile
 MLA = Format("mla_decode", "decode", 2.0, 2.0)  # latent attention has coefficients of its own, else those of decode
 TO_ALL = Format("all_to_all", "all_to_all", 2.0, 2.0)  # so has the exchange of tokens
-FUSED = 1 / 3  # the rooflines of a pipelined kernel add up as (a^3 + b^3)^(1/3)
+FULLEST = (0.0, 0.564, 1.029, 1.424, 1.766, 2.070, 2.343, 2.594, 2.826, 3.041, 3.245)  # E[max] of 2^i standard normals
 
 
 # 2. One device: its numbers as symbols, and the time of a kernel by each law, in seconds -----------------------------
 
 
 class Device:
-    def __init__(self, chip: str, sustained: dict[str, float]) -> None:
+    def __init__(self, chip: str, sustained: dict[str, float], calibrated: bool) -> None:
         self.chip = toml("chips", chip)
         self.system, self.stack = toml("systems", self.chip["system"]), toml("stacks", self.chip["stack"])
-        self.coefficients: dict[str, float] = {}
+        self.coefficients = flat(toml("coefficients", "datasheet"))
         stack = self.stack["id"]
-        for name in ("datasheet", f"stacks/{stack}", f"{chip}/all", f"{chip}/{stack}"):  # the more special file wins
+        for name in (f"stacks/{stack}", f"{chip}/all", f"{chip}/{stack}") if calibrated else ():  # the last file wins
             self.coefficients |= flat(toml("coefficients", name))
         compute = self.chip["compute"]
         self.P = flat(compute["matrix"])  # peak of each mode of the matrix engine, FLOP/s
@@ -79,69 +80,62 @@ class Device:
         self.W = si(self.chip["memory"]["hbm"]["bandwidth"])  # main memory, B/s
         self.narrow = FP8 if "fp8" in self.P else INT8
 
-    def find(self, law: str, name: str, by: Format = BF16) -> float | None:
-        """A coefficient; one of this kernel wins over one of this mode over the general one."""
+    def c(self, law: str, name: str, by: Format = BF16, neutral: float | None = None) -> float:
+        """A coefficient: of this kernel, else of this mode, else the general one, else `neutral` (nothing fitted)."""
         names = (f"{law}.{by.kernel}.{name}", f"{law}.{by.mode}.{name}", f"{law}.{name}")
-        return next((self.coefficients[key] for key in names if key in self.coefficients), None)
-
-    def c(self, law: str, name: str, by: Format = BF16) -> float:
-        found = self.find(law, name, by)
+        found = next((self.coefficients[key] for key in names if key in self.coefficients), neutral)
         assert found is not None, f"{law}.{name} is in no coefficient file"
         return found
 
     def rate(self, law: str, name: str, by: Format) -> float:
         """FLOP/s of the matrix engine: a fitted share of the peak, else a share of the best measured GEMM."""
-        share = self.find(law, f"{name}_of_peak", by)
         mode = "bf16" if by is MLA else by.mode
-        if share is not None:
-            return share * self.P[mode]
-        return min(self.sustained[mode], self.P[mode]) * self.c(law, name, by)
+        share = self.c(law, f"{name}_of_peak", by, 0.0)
+        return share * self.P[mode] or min(self.sustained[mode], self.P[mode]) * self.c(law, name, by)
 
     def time(self, law: str, moved: float, *computed: float, by: Format = BF16) -> float:
-        """t = launch + (t_1^3 + t_2^3 + ... + t_memory^3)^(1/3)."""
+        """t = launch + (t_1^3 + t_2^3 + ... + t_memory^3)^(1/3): the rooflines of a pipelined kernel."""
         memory = moved / (self.W * self.c(law, "memory_efficiency", by))
-        return self.launch(law, by) + float(sum(t**3 for t in (*computed, memory)) ** FUSED)
+        return self.launch(law, by) + cbrt(sum(t**3 for t in (*computed, memory)))
 
     def launch(self, law: str, by: Format = BF16) -> float:
-        fitted = self.find(law, "launch", by)
-        floor = self.c("launch", "vector_kernel" if law == "vector" else "kernel") if fitted is None else fitted
-        return floor * self.c("launch", "replay_share")
+        general = self.c("launch", "vector_kernel" if law == "vector" else "kernel")
+        return self.c(law, "launch", by, general) * self.c("launch", "replay_share")
 
     def gemm(self, m: float, n: float, k: float, by: Format, batch: float = 1) -> float:
         """(m, k) by (k, n): the best tile, in waves on the cores or cut along k; weights, input, output move once."""
         whole = self.c("gemm", "tile_m"), self.c("gemm", "tile_n")
         matrix = min(self.tiled(m, n, k, whole[0] * tall, whole[1] * wide, batch, by) for tall, wide in TILES)
         moved = batch * (n * k * by.weight + m * k * by.activation + m * n * OUT)
-        ramp = (self.find("gemm", "row_ramp", by) or 0.0) * m / (m + 128)
+        ramp = self.c("gemm", "row_ramp", by, 0.0) * m / (m + 128)
         return ramp + self.time("gemm", moved, matrix, by=by)
 
     def tiled(self, m: float, n: float, k: float, height: float, width: float, batch: float, by: Format) -> float:
         """All cores at once: a tile takes its products, or its operands from the cache if those take longer."""
         rows = min(height, 16 * ceil(m / 16))  # the smallest matrix instruction has 16 rows
         products = 2 * rows * width * self.N / self.rate("gemm", "compute_efficiency", by)
-        operands = self.W * (self.find("gemm", "operand_ratio", by) or inf)
+        operands = self.W * self.c("gemm", "operand_ratio", by, inf)
         each = max(products, (rows * by.activation + width * by.weight) * self.N / operands)
-        ramp = self.find("gemm", "k_ramp", by) or 0.0
+        ramp = self.c("gemm", "k_ramp", by, 0.0)
         full = batch * ceil(m / height) * ceil(n / width) / self.N
-        rounding = self.find("gemm", "wave_rounding", by)
-        waves = max(full + (1.0 if rounding is None else rounding) * (ceil(full) - full), 1.0)
+        waves = max(full + self.c("gemm", "wave_rounding", by, 1.0) * (ceil(full) - full), 1.0)
         parts = 2 ** floor(log2(min(max(1 / max(full, 1 / 32), 1), 32)))  # an unfilled wave is cut along k
-        cut = each * (k / parts + ramp) + (self.find("gemm", "split_cost", by) or 0.0) if parts > 1 else inf
+        cut = each * (k / parts + ramp) + self.c("gemm", "split_cost", by, 0.0) if parts > 1 else inf
         return min(waves * each * (k + ramp), cut)
 
     def grouped_gemm(self, rows: float, hit: float, n: float, k: float, by: Format) -> float:
         """Rows of all experts of this device, padded per expert, against the weights of the experts hit."""
         padded = rows + self.c("grouped_gemm", "row_padding", by) * hit
-        filled = k + (self.find("grouped_gemm", "k_ramp", by) or 0.0)
+        filled = k + self.c("grouped_gemm", "k_ramp", by, 0.0)
         matrix = 2 * padded * n * filled / self.rate("grouped_gemm", "compute_efficiency", by)
         moved = hit * n * k * by.weight + rows * (k * by.activation + n * OUT)
-        sorting = (self.find("grouped_gemm", "sorting", by) or 0.0) * rows / (rows + 128)
+        sorting = self.c("grouped_gemm", "sorting", by, 0.0) * rows / (rows + 128)
         return sorting + self.time("grouped_gemm", moved, matrix, by=by)
 
     def attention(self, pairs: float, dims: float, moved: float, tiles: float) -> float:
         """Two products of `dims` together, and a softmax, per query-key pair; 16-bit products; latent decode."""
         softmax = pairs * self.c("attention", "softmax_operations", MLA) / self.V
-        start = (self.find("attention", "tile_setup", MLA) or 0.0) * tiles / self.N
+        start = self.c("attention", "tile_setup", MLA, 0.0) * tiles / self.N
         rate = self.rate("attention", "decode_efficiency", MLA)
         return self.time("attention", moved, 2 * pairs * dims / rate, softmax + start, by=MLA)
 
@@ -157,36 +151,31 @@ class Device:
         near = min(inner.get("size") or self.system["max_devices"], ranks)
         parts = ceil(ranks / near)
         (inside, alpha), (outside, beta) = self.link(inner), self.link(outer)
-        general, own = (
-            self.c("collective", "bandwidth_efficiency"),
-            self.c("collective", "bandwidth_efficiency", TO_ALL),
-        )
-        inside = inside / general * own
-        outside = outside / general * (self.find("collective", "outer_efficiency", TO_ALL) or own)
+        share = self.c("collective", "bandwidth_efficiency", TO_ALL)
+        inside, outside = inside * share, outside * self.c("collective", "outer_efficiency", TO_ALL, share)
         link = moved * max(fan * (near - 1) / (near * parts) / inside, fan * (parts - 1) / parts / outside)
         fixed = self.launch("collective", TO_ALL) + alpha * (near > 1) + beta * (parts > 1)
         return fixed + self.c("collective", "latency_all_to_all", TO_ALL) + link
 
     def link(self, domain: dict[str, Any]) -> tuple[float, float]:
-        """Sustained B/s per device and direction, and seconds of one exchange."""
+        """Peak B/s per device and direction, and seconds of one exchange."""
         own = self.chip["links"].get(domain["link"], {})
         shared = self.c("collective", "oversubscription_rdma") if domain["kind"] == "rdma" else 1.0
         shared = si(domain["oversubscription"]) if "oversubscription" in domain else shared
         latency = domain.get("latency") or own.get("latency")
         alpha = si(latency) if latency else self.c("collective", f"latency_{domain['kind']}")
-        peak = si(domain.get("bandwidth") or own["bandwidth"])
-        return peak * self.c("collective", "bandwidth_efficiency") / shared, alpha
+        return si(domain.get("bandwidth") or own["bandwidth"]) / shared, alpha
 
 
 # 3. The model: operators of one decode step on one device ------------------------------------------------------------
 
 
 class Kernel(NamedTuple):
-    """`count` calls per step of `seconds` each; `exchanged` ones may run beside the compute of a second microbatch."""
+    """`calls` per step of `seconds` each; `exchanged` ones may run beside the compute of a second microbatch."""
 
     name: str
     seconds: float
-    count: float = 1
+    calls: float = 1
     exchanged: bool = False
 
 
@@ -246,17 +235,27 @@ class Decode(NamedTuple):
         yield Kernel("topk", d.vector(T * E, T * 2 * k, 8 * T * E))
         yield from self.network(T, F * R1["n_shared_experts"])
         yield Kernel("dispatch", d.all_to_all(T * D * by.activation, k, self.ranks), 1, True)
-        rows = T * k  # mean over the ranks; the busiest has more
-        busiest = rows * (d.c("routing", "imbalance") if self.ranks > 1 else 1.0)
-        local = ceil(E / self.ranks)  # where the ranks do not divide E some experts are held twice
-        tokens = d.c("routing", "spread") * T * self.ranks  # skewed routing hits as few experts as fewer tokens
-        hit = -local * expm1(tokens * log1p(-k / (local * self.ranks)))  # local (1 - (1 - k / held)^tokens)
+        rows = T * k  # mean over the ranks
+        busiest, hit = self.busiest(T * self.ranks, k, ceil(E / self.ranks))  # some experts are held twice
         yield Kernel("permute", d.vector(rows * D, rows * D, rows * D))
         yield Kernel("experts_up", d.grouped_gemm(busiest, hit, 2 * F, D, by))
         yield Kernel("expert_activation", d.vector(2 * rows * F, rows * F, 8 * rows * F))
         yield Kernel("experts_down", d.grouped_gemm(busiest, hit, D, F, by))
         yield Kernel("unpermute", d.vector(rows * D, T * D, rows * D))
         yield Kernel("combine", d.all_to_all(T * D * OUT, k, self.ranks), 1, True)
+
+    def busiest(self, tokens: float, k: int, local: int) -> tuple[float, float]:
+        """Rows (nearly Poisson) and hits among `local` experts (binomial) on the fullest rank: all wait for it."""
+        d, doublings = self.device, log2(self.ranks)
+        low, high = FULLEST[floor(doublings)], FULLEST[ceil(doublings)]
+        worst = low + (high - low) * (doublings % 1)
+        mean = tokens * k / self.ranks
+        rows = mean * (d.c("routing", "imbalance") if self.ranks > 1 else 1.0) + worst * sqrt(mean)
+        even = d.c("routing", "spread") * tokens  # skewed routing hits as few experts as fewer tokens would
+        hit = -local * expm1(even * log1p(-k / (local * self.ranks)))  # local (1 - (1 - k / held)^tokens)
+        hit += worst * sqrt(hit * (1 - hit / local))
+        least = min(tokens * k, 1.0)  # one expert at least has one row
+        return max(min(rows, tokens * min(k, local)), least), max(min(hit, local), least)
 
     def head(self) -> Iterable[Kernel]:
         """Final norm, logits of every query token, sampling."""
@@ -275,19 +274,17 @@ class Decode(NamedTuple):
     def linear(self, name: str, m: float, n: float, k: float, by: Format, batch: float = 1) -> Iterable[Kernel]:
         """A product, behind the kernel that quantises its input unless the stack fuses it."""
         if by != BF16 and "quantise" not in self.device.stack["fused"]:
-            inputs = batch * m * k
-            narrow = inputs * by.activation / OUT
-            yield Kernel(f"quantise_{name}", self.device.vector(inputs, narrow, 4 * inputs))
+            read = batch * m * k
+            yield Kernel(f"quantise_{name}", self.device.vector(read, read * by.activation / OUT, 4 * read))
         yield Kernel(name, self.device.gemm(m, n, k, by, batch))
 
     def norm(self, name: str, rows: float, width: int) -> Kernel:
         """The residual is added in the same pass: two values read and two written."""
-        values = 2 * rows * width
-        return Kernel(name, self.device.vector(values, values, 2 * values))
+        return Kernel(name, self.device.vector(2 * rows * width, 2 * rows * width, 4 * rows * width))
 
 
 def times(count: float, kernels: Iterable[Kernel]) -> list[Kernel]:
-    return [kernel._replace(count=kernel.count * count) for kernel in kernels]
+    return [kernel._replace(calls=kernel.calls * count) for kernel in kernels]
 
 
 # 4. The step ---------------------------------------------------------------------------------------------------------
@@ -304,32 +301,31 @@ class Step(NamedTuple):
 
 def decode_step(
     chip: str, ranks: int, batch: float, context: float, query_tokens: int = 1, microbatches: int = 1,
-    kv_bytes: float = 2.0, sustained: dict[str, float] | None = None,
+    kv_bytes: float = 2.0, sustained: dict[str, float] | None = None, calibrated: bool = True,
 ) -> Step:  # fmt: skip
     """One step of `batch` sequences per device. `sustained`: best GEMM rate by mode, FLOP/s, where the chip's file has
-    none (Silicast estimates it from other chips)."""
-    device = Device(chip, sustained or {})
+    none (Silicast estimates it from other chips). Not `calibrated`: the coefficients of the datasheet tier alone."""
+    device = Device(chip, sustained or {}, calibrated)
     R1 = json.loads((DATA / "models/deepseek-ai/DeepSeek-R1.json").read_text(encoding="utf-8"))
     part = Decode(device, R1, ranks, batch / microbatches, query_tokens, context, kv_bytes)
     kernels = [*part.layers(), *(times(query_tokens - 1, part.draft()) if query_tokens > 1 else ())]
-    C = sum(kernel.seconds * kernel.count for kernel in kernels if not kernel.exchanged)
-    X = sum(kernel.seconds * kernel.count for kernel in kernels if kernel.exchanged)
+    C = sum(kernel.seconds * kernel.calls for kernel in kernels if not kernel.exchanged)
+    X = sum(kernel.seconds * kernel.calls for kernel in kernels if kernel.exchanged)
     busy = C + X
     if microbatches == 2:  # the exchange of one half runs beside the compute of the other, and slows it by a tax
-        busy = max(2 * C * (1 + device.c("overlap", "tax_decode")), 2 * X, C + X)
+        busy = max(2 * C + device.c("overlap", "tax_decode") * min(2 * C, 2 * X), 2 * X)
     host = device.c("host", "step") + device.c("host", "per_sequence") * batch
     return Step(busy + host, host, microbatches * (C + X) - busy, kernels)
 
 
 def show(chip: str, ranks: int, microbatches: int, sustained: dict[str, float]) -> None:
     step = decode_step(chip, ranks, 48, 4096, 2, microbatches, 2.0, sustained)
-    total = {"host": step.host, "hidden by overlap": -step.hidden}
+    total = {"step": step.seconds, "host": step.host, "hidden by overlap": -step.hidden}
     for kernel in step.kernels:
-        total[kernel.name] = total.get(kernel.name, 0.0) + microbatches * kernel.count * kernel.seconds
+        total[kernel.name] = total.get(kernel.name, 0.0) + microbatches * kernel.calls * kernel.seconds
     print(f"\n{chip}: EP{ranks}, 48 sequences per device at 4,096 tokens, 1 draft token, {microbatches} microbatch(es)")
     for name, seconds in sorted(total.items(), key=lambda item: -item[1]):
         print(f"  {name:24s} {seconds * 1e3:8.3f} ms")
-    print(f"  {'step':24s} {step.seconds * 1e3:8.3f} ms")
 
 
 if __name__ == "__main__":
