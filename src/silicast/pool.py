@@ -112,7 +112,9 @@ class PoolModel:
 
         steady = closed_loop(seconds, workload, sequences, how, self.speculation)
         late = steady.ttft * (self.discrepancy("first_token") - 1)
-        return replace(steady, ttft=steady.ttft + late, e2e=steady.e2e + late)
+        # a closed loop holds its requests in flight (Little 1961): later first tokens are fewer requests
+        fewer = steady.e2e / (steady.e2e + late)
+        return replace(steady, ttft=steady.ttft + late, e2e=steady.e2e + late, requests=steady.requests * fewer)
 
     def discrepancy(self, phase: Phase) -> Any:
         """Factor by which the laws miss a step of this phase, as found on held-out rows: 1, or draws around 1.

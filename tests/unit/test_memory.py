@@ -11,6 +11,7 @@ from silicast import api
 from silicast.dtypes import BYTES
 from silicast.errors import DoesNotFitError
 from silicast.memory import GIB
+from silicast.planning.choose import require_fit
 from silicast.planning.space import layouts
 from silicast.scenario import Layout, Precision, Speculation, Workload
 from tests.unit.pools import CHIPS, EXACT, HYBRID, LLAMA, MODELS, QWEN, R1, pool, space
@@ -168,7 +169,7 @@ def test_the_books_balance(model: str, chip: str) -> None:
 def test_what_does_not_fit_says_how_much_is_missing() -> None:
     machine, workload = pool(LLAMA, "h100-sxm"), Workload(4096, 1024)
     with pytest.raises(DoesNotFitError, match=r"short of ([\d.]+) GiB") as caught:
-        machine.require_fit(Layout(tp=1), workload)
+        require_fit(machine, Layout(tp=1), workload)
     short = float(str(caught.value).partition("short of ")[2].split()[0])
     found = machine.memory(Layout(tp=1), 5120)
     assert short == pytest.approx((float(found.sequence) - float(found.free)) / GIB, abs=0.06)

@@ -1,18 +1,22 @@
 """`silicast calibrate`: fits the coefficients of the laws to measured operators and writes them."""
 
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from silicast.cli.options import AsJson
 from silicast.errors import EvidenceError
+from silicast.report.document import document, emit
 
 if TYPE_CHECKING:
     from silicast.evidence.calibrate.run import Calibration
+    from silicast.evidence.record import Row
 
 
 def command(
@@ -31,18 +35,95 @@ def command(
     without_generation: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Leave a generation out.")
     ] = None,
+    stacks: Annotated[
+        bool, typer.Option("--stacks", help="Fit the serving stacks to serving runs instead of the chips: minutes.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     from silicast.evidence.calibrate.run import Choice, calibrate, write
     from silicast.report.screen import screen
 
     place = output or _home()
+    if stacks:
+        _fit_stacks(place / "stacks", _serving_rows(evidence, without_chip, without_source), as_json)
+        return
     choice = Choice(
         tables, operators, tuple(evidence or ()), tuple(without_chip or ()), tuple(without_source or ()),
         tuple(without_generation or ()),
     )  # fmt: skip
-    found = calibrate(choice, lambda text: print(text))
+    found = calibrate(choice, _told)
     write(found, place)
-    _render(found, place, screen())
+    if as_json:
+        emit(document("calibrate", {"output": str(place)}, _result(found)))
+    else:
+        _render(found, place, screen())
+
+
+def _told(text: str) -> None:
+    """Progress, beside the one answer on stdout."""
+    print(text, file=sys.stderr)
+
+
+def _result(found: "Calibration") -> dict[str, Any]:
+    fits = [
+        {
+            "chip": chip_id, "law": one.name, "stack": one.stack, "rows": one.found.rows,
+            "median_error": one.found.median, "p90_error": one.found.p90,
+        }
+        for chip_id, chip in sorted(found.chips.items())
+        for one in chip.fits
+    ]  # fmt: skip
+    skipped = [reason for chip in found.chips.values() for reason in chip.skipped]
+    return {"fits": fits, "not_fitted": skipped, "files": sorted(found.files)}
+
+
+def _serving_rows(
+    evidence: list[Path] | None, without_chip: list[str] | None, without_source: list[str] | None
+) -> list["Row"]:
+    from silicast.evidence.record import load, shipped
+
+    rows = load([*(evidence or [shipped()])]).rows
+    chips, sources = set(without_chip or ()), set(without_source or ())
+    for name, left, known in (
+        ("--without-chip", chips, {str(row.scenario.chip) for row in rows}),
+        ("--without-source", sources, {row.source for row in rows}),
+    ):
+        for value in sorted(left - known):
+            raise EvidenceError(f"{name}: no row is of '{value}'. Known: {', '.join(sorted(known))}.")
+    return [row for row in rows if row.scenario.chip not in chips and row.source not in sources]
+
+
+def _fit_stacks(place: Path, rows: list["Row"], as_json: bool) -> None:
+    """One file for each stack with enough rows."""
+    import datetime
+
+    from silicast import catalog
+    from silicast.evidence.calibrate import stacks
+    from silicast.report.screen import screen
+
+    fits, skipped = stacks.fit_stacks(tuple(catalog.ids("stacks")), rows, _told)
+    place.mkdir(parents=True, exist_ok=True)
+    for stack, fit in fits.items():
+        (place / f"{stack}.toml").write_text(stacks.document(fit, datetime.date.today().isoformat()), encoding="utf-8")
+    result = {
+        "fits": [{"stack": one.stack, "rows": one.rows, **one.values, "error": one.after} for one in fits.values()],
+        "not_fitted": skipped,
+        "files": sorted(f"{stack}.toml" for stack in fits),
+    }
+    if as_json:
+        emit(document("calibrate", {"output": str(place)}, result))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("stack", "rows", "metric", "median % before", "after"):
+        table.add_column(name, justify="left" if name in ("stack", "metric") else "right")
+    for stack, one in fits.items():
+        for metric, error in sorted(one.after.items()):
+            table.add_row(stack, f"{one.rows}", metric, f"{100 * one.before[metric]:.1f}", f"{100 * error:.1f}")
+    console = screen()
+    console.print(table)
+    for reason in skipped:
+        console.print(f"not fitted: {reason}")
+    console.print(f"{len(fits)} files in {place}.")
 
 
 def _render(found: "Calibration", place: Path, console: Console) -> None:

@@ -133,7 +133,7 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
         bunch = np.maximum(1 - 1 / np.maximum(c * busy, LEAST_STEPS), 0) * o * n / 2
         w = np.maximum(np.maximum(queued, bunch), (o + 1 / trail(prefill.prefill_sequences)) * n - S - n)
         mixed = np.clip(g * S - w, 0, S)
-        ttft, decoding = (n + w) * t_m, S * t_d + mixed * (t_m - t_d) / trail(how.stages)
+        ttft, decoding = (n + w) * t_m, S * t_d + mixed * np.maximum(t_m - t_d, 0) / trail(how.stages)
     first, in_step = _synchrony(workload, sequences * how.ranks, how.stalls)
     if np.any(first):
         waves, t_full = _wave(step, prefill, np.asarray(sequences, dtype=float), chunks, how)

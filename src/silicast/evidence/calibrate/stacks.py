@@ -6,13 +6,14 @@ source, row, length or concurrency.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from silicast import catalog
 from silicast.coefficients import Coefficient
 from silicast.errors import EvidenceError
 from silicast.evidence.deployment import NoForecastError, Plan, Pools, plan
@@ -172,6 +173,26 @@ def changed(known: Coefficient, value: float) -> Coefficient:
     source = Source(title="trial value of a fit")
     tried = Number(value=value, low=value, high=value, unit=number.unit, source=source, confidence="assumption")
     return Coefficient(tried, "calibrated", known.key)
+
+
+#: the stack whose file is that of the datasheet tier: where every fit starts
+UNFITTED = "h100-sxm", "none"
+
+
+def fit_stacks(
+    stacks: Sequence[str], rows: Sequence[Row], told: Callable[[str], None]
+) -> tuple[dict[str, StackFit], list[str]]:
+    """(fits by stack, reasons why others keep the pooled values)."""
+    start = catalog.coefficients(*UNFITTED).table
+    fits, skipped = {}, []
+    for stack in stacks:
+        try:
+            fits[stack] = fit_stack(stack, rows, start)
+        except EvidenceError as error:
+            skipped.append(str(error))
+            continue
+        told(f"{stack}: {fits[stack].rows} rows of {fits[stack].models} models fitted")
+    return fits, skipped
 
 
 #: widths below this are not believed: other stacks, versions and flags differ by more (log units)

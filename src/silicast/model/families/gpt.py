@@ -123,26 +123,17 @@ def _renamed(identity: str, fields: Fields, blocks: Counted, hidden: int, contex
     )
 
 
-def gpt_model(
-    layers: int,
-    hidden: int,
-    heads: int,
-    vocab: int,
-    mlp: int | None = None,
-    kv_heads: int | None = None,
-    head_dim: int | None = None,
-    context: int = GPT_CONTEXT,
-    gated: bool = False,
-) -> Model:
+def gpt_model(layers: int, hidden: int, heads: int, vocab: int, **more: int) -> Model:
     """A GPT-style model from dimensions: layer norms, biases, `context` learned positions, tied embeddings.
 
     That is the model of Megatron's and MosaicML's training tables: P = 12 l h^2 (1 + 13 / 12 h + (V + s) / 12 l h)
-    (arXiv:2104.04473, eq. 2). `mlp` is the width of the network, 4 x hidden if not given. `gated` models have a third
-    matrix, rotary positions, no biases and a head of their own, as in MaxText. Raises ConfigError.
+    (arXiv:2104.04473, eq. 2). `more` may give mlp (width of the network, else 4 x hidden), kv_heads, head_dim,
+    context and gated: `gated` models have a third matrix, rotary positions, no biases and a head of their own, as in
+    MaxText. Raises ConfigError.
     """
+    gated = bool(more.pop("gated", 0))
     given: dict[str, Any] = {
-        "layers": layers, "hidden": hidden, "heads": heads, "vocab": vocab, "mlp": mlp, "kv_heads": kv_heads,
-        "head_dim": head_dim, "context": context,
+        "layers": layers, "hidden": hidden, "heads": heads, "vocab": vocab, "context": GPT_CONTEXT, **more
     }  # fmt: skip
     fields = Fields(given, "gpt")
     hidden, heads = fields.size("hidden"), fields.size("heads")
@@ -183,5 +174,4 @@ def gpt_from_text(text: str) -> Model:
     missing = [name for name in REQUIRED if name not in given]
     if missing:
         raise ConfigError(f"gpt: {', '.join(missing)} missing. Write gpt:layers=96,hidden=12288,heads=96,vocab=51200")
-    gated = bool(given.pop("gated", 0))
-    return replace(gpt_model(**given, gated=gated), id=text)
+    return replace(gpt_model(**given), id=text)

@@ -47,9 +47,13 @@ _NAMED: dict[str, tuple[str, str]] = {
     "w4a16_awq": ("int4", "bf16"),
     "int4_awq": ("int4", "bf16"),
 }
+#: methods of transformers that have no law here: 16 bit with a note. Anything else is taken for a mistake
+_WITHOUT_LAW = (
+    "aqlm", "quanto", "hqq", "eetq", "higgs", "torchao", "spqr", "vptq", "bitnet", "quip", "auto-round", "fp_quant",
+)  # fmt: skip
+_DESCRIBED = ("compressed-tensors", "modelopt", "bitsandbytes")
 
-
-UNKNOWN = "checkpoint format: the method of quantization_config is not known, weights are taken to be BF16"
+UNKNOWN = "checkpoint format: the method of quantization_config has no law here, weights are taken to be BF16"
 
 
 def quantisation(fields: Fields) -> Quantisation | None:
@@ -89,6 +93,9 @@ def _formats(config: Fields) -> tuple[str, str] | None:
             return _NAMED[name]
     if names[1] == "bitsandbytes":
         return "int4" if config.flag("load_in_4bit") else "int8", "bf16"
+    if any(names) and not any(name in (*_WITHOUT_LAW, *_DESCRIBED) for name in names):
+        known = ", ".join(sorted((*_NAMED, *_DESCRIBED, *_WITHOUT_LAW)))
+        raise ConfigError(f"{config.where}: unknown quantisation method {shown(names[1] or names[0])}. Known: {known}.")
     return None
 
 

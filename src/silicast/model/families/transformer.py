@@ -87,5 +87,8 @@ def draft_layer(fields: Fields, key: str, *layer: tuple[Any, int]) -> dict[str, 
 
 
 def dense_first(fields: Fields, layers: int, key: str = "first_k_dense_replace") -> int:
-    """How many of the first layers have a dense network in place of experts."""
-    return min(fields.size(key, default=0, zero=True), layers)
+    """How many of the first layers have a dense network in place of experts. Raises ConfigError beyond all layers."""
+    dense: int = fields.size(key, default=0, zero=True)
+    if dense > layers:
+        raise ConfigError(f"{fields.where}: {key} = {dense}, but the model has {layers} layers.")
+    return dense
