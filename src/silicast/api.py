@@ -16,6 +16,7 @@ from silicast.estimate import DRAWS, Sampler
 from silicast.machine import Machine
 from silicast.memory import Memory
 from silicast.model.config import read_model
+from silicast.model.drafter import with_drafter
 from silicast.outcome import Fit, Forecast, memory_table
 from silicast.outcome import forecast as _forecast
 from silicast.planning.choose import drawn, fewest, require_fit
@@ -64,8 +65,8 @@ def pool_model(model: str, chip: str, setup: Setup | None = None, draws: int = 0
         native = Precision(chosen.weights, chosen.activations or chosen.weights, native.kv_cache)
     elif chosen.activations is not None:
         native = Precision(native.weights, chosen.activations, native.kv_cache)
-    if chosen.speculation.tokens and not architecture.mtp:
-        raise InputError(f"{architecture.id} has no multi-token-prediction layer; leave --mtp-tokens at 0.")
+    if chosen.speculation.tokens:
+        architecture = with_drafter(architecture)
     return PoolModel(
         architecture, on, native, chosen.speculation, chosen.balanced, chosen.microbatches, chosen.kv_blocks
     )

@@ -5,6 +5,7 @@ Order of search: a path, the user's folder (`SILICAST_HOME`), packs of third par
 """
 
 import os
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from importlib.metadata import entry_points
@@ -90,17 +91,24 @@ def stack(name: str) -> Stack:
 def coefficients(chip_id: str, stack_id: str) -> Coefficients:
     """All coefficients of a chip under a stack: the datasheet ones, overridden by fitted ones where there are any.
 
-    `stacks/<stack>.toml` are of a stack on all chips and drawn once for all of them.
+    `stacks/<stack>.toml` are of a stack on all chips and drawn once for all of them. A stack that runs the host code
+    of another one (`host_of`) has that one's host times, transferred, until its own are fitted.
     """
     own, files = f"{chip_id}/{stack_id}", ("datasheet", f"stacks/{stack_id}", f"{chip_id}/all", f"{chip_id}/{stack_id}")
+    lender = stack(stack_id).host_of if stack_id in ids("stacks") else None
     table: dict[str, Coefficient] = {}
+    lent: dict[str, Coefficient] = {}
     for folder in reversed(search_path()):
         for name in files:
             path = folder / "coefficients" / f"{name}.toml"
             if path.is_file():
                 owner = name if name.startswith("stacks/") else own
                 table |= _read_coefficients(path, path.stat().st_mtime_ns, owner)
-    return Coefficients(table)
+        path = folder / "coefficients" / "stacks" / f"{lender}.toml"
+        if lender and path.is_file():
+            lent |= _read_coefficients(path, path.stat().st_mtime_ns, f"stacks/{lender}")
+    host = {name: replace(one, tier="transferred") for name, one in lent.items() if name.startswith("host.")}
+    return Coefficients(table | {name: one for name, one in host.items() if table[name].tier == "datasheet"})
 
 
 @cache

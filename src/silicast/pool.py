@@ -48,7 +48,8 @@ class PoolModel:
         cast = f"the checkpoint is {wanted.weights}/{wanted.activations}; it runs as {stored[0]}/{stored[1]}"
         recast = (wanted.weights, wanted.activations) != stored
         own = (f"{cast} on {self.machine.chip.id} under {self.machine.stack.id}.",) if recast else ()
-        return own + self._formats[1]
+        assumed = tuple(f"{self.model.id}: {note}" for note in self.model.assumptions)
+        return own + self._formats[1] + assumed
 
     @property
     def product_mode(self) -> str:

@@ -14,6 +14,8 @@ from silicast.hardware import Chip, Confidence, Frozen, Number, Source
 
 #: how a part of the layer that experts do not own is cut over the ranks of one attention group
 Cut = Literal["tensor", "replicated"]
+#: how the shared expert is held; spare: by ranks of its own where a layout has more ranks than routed experts
+SharedCut = Literal["tensor", "replicated", "spare"]
 Exchange = Literal["all_to_all", "all_gather"]
 Scheduler = Literal["chunked", "prefill_first"]
 #: what the memory share is a share of, see `Stack`
@@ -27,6 +29,7 @@ GIB = float(1 << 30)
 #: small kernels that an engine may run inside their neighbours
 FUSIONS: dict[str, str] = {
     "qk_norm": "the norms of Q and K run with the rotation",
+    "latent_prologue": "in decode what comes before latent attention (projections, norms, rotation) is one kernel",
     "latent_norm": "the norms of the latents run with the projections or the rotation",
     "quantise": "inputs of products are quantised by the norm or the activation before them",
 }
@@ -119,11 +122,14 @@ class Stack(Frozen):
     memory_basis         whole: the share of the device holds weights, activations and cache; static: weights and cache,
                          activations live in the rest; free: the share of what weights and activations leave is cache
     kv_cache             format of the cache whatever the checkpoint says; None = as the checkpoint says, else 16 bit
-    shared_cut           where tokens travel between attention groups; within one group the shared expert is cut
+    shared_cut           where tokens travel between attention groups; within one group the shared expert is cut;
+                         spare = on ranks of its own where there are more ranks than routed experts, else whole
     exchange             how tokens reach their experts and come back between attention groups; `exchange_wide` in
                          expert groups of at least `wide_from` ranks, where it differs
     microbatches_*       2 = halves of a batch overlap each other's exchange by default
+    microbatch_streams   2 = each half computes on a stream of its own, so that they hide each other's launches too
     fused                names of FUSIONS
+    host_of              stack whose scheduler and workers it runs: its host times hold where none of its own are fitted
     facts                why: a source for each field that is not a number of its own
     """
 
@@ -138,14 +144,16 @@ class Stack(Frozen):
     memory_basis: MemoryBasis = "whole"
     kv_cache: Dtype | None = None
     dense_cut: Cut = "tensor"
-    shared_cut: Cut = "tensor"
+    shared_cut: SharedCut = "tensor"
     head_cut: Cut = "tensor"
     exchange: Exchange = "all_to_all"
     exchange_wide: Exchange | None = None
     wide_from: Count = 16
     microbatches_prefill: Literal[1, 2] = 1
     microbatches_decode: Literal[1, 2] = 1
+    microbatch_streams: Literal[1, 2] = 1
     fused: tuple[str, ...] = ()
+    host_of: str | None = None
     casts: tuple[Cast, ...] = ()
     natives: tuple[Native, ...] = ()
     variants: tuple[Variant, ...] = ()

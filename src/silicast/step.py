@@ -93,8 +93,8 @@ def step_time(model: Model, load: Load, how: Pass, machine: Machine) -> Step:
     serial = compute + exchange
     device, hidden = serial, zero
     if np.any(twice):
-        tax = _tax(load, machine)
-        both = overlap.two_microbatches(compute, exchange, tax)
+        floors = sum((_floors(group) for group in groups), zero) if machine.stack.microbatch_streams > 1 else 0.0
+        both = overlap.two_microbatches(compute, exchange, _tax(load, machine), floors)
         device = np.where(_trailing(twice, machine), both, serial)
         hidden = np.where(_trailing(twice, machine), 2 * serial - both, zero)
     sequences = _trailing(load.prefill_sequences + load.decode_sequences, machine)
@@ -148,6 +148,12 @@ def _total(group: Timed, exchanged: bool) -> Array:
     return np.asarray(group.seconds()[rows].sum(axis=0))
 
 
+def _floors(group: Timed) -> Array:
+    """Launches and latencies of the computing kernels."""
+    computing = ~np.array(group.exchanged)
+    return np.asarray((group.timing.fixed * group.count)[computing].sum(axis=0))
+
+
 def _rows(values: Sequence[Size], width: int, machine: Machine) -> Array:
     """Stack one dimension of several operators: `(operator, config)`, or `(operator, config, 1)` with draws."""
     stacked = np.empty((len(values), width))
@@ -173,6 +179,8 @@ def _kind(ops: Iterable[Op], kind: type[Op]) -> list[Any]:
 
 
 def _timed(ops: Sequence[Any], width: int, machine: Machine, timing: Timing, flops: Array, moved: Array) -> Timed:
+    if type(ops[0]) is not Collective:
+        timing = timing.slowed(machine.coefficient("launch", "in_engine"))
     return Timed(
         _LAW_OF[type(ops[0])],
         [op.name for op in ops],
@@ -216,6 +224,11 @@ def _traffic(formats: Sequence[Format], law: str, machine: Machine) -> gemm.Traf
     )
 
 
+def _own_kernel(ops: Sequence[Any], width: int, machine: Machine) -> Array:
+    """1 per operator that is a kernel of its own, 0 where it runs inside its neighbour's."""
+    return 1 - _rows([op.inside for op in ops], width, machine)
+
+
 def _launches(formats: Sequence[Format], law: str, machine: Machine) -> Array:
     return _column([machine.launch(law, fmt) for fmt in formats], machine)
 
@@ -228,8 +241,12 @@ def _gemms(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed 
     m, n, k, batch = (_rows([getattr(op, name) for op in found], width, machine) for name in _DIMENSIONS[Gemm])
     traffic = _traffic(formats, "gemm", machine)
     unit = _matrix_unit(formats, "gemm", machine)
-    ramp = _fitted(formats, "gemm", "row_ramp", 0.0, machine)
-    timing = gemm.gemm_time(m, n, k, batch, unit, traffic, _launches(formats, "gemm", machine), ramp)
+    # the ramp is of the pass that quantises the rows: none where that is fused into what comes before
+    fused = "quantise" in machine.stack.fused
+    alone = _column([not (fused and fmt.casts_activations) for fmt in formats], machine)
+    ramp = _fitted(formats, "gemm", "row_ramp", 0.0, machine) * alone
+    launch = _launches(formats, "gemm", machine) * _own_kernel(found, width, machine)
+    timing = gemm.gemm_time(m, n, k, batch, unit, traffic, launch, ramp)
     moved = batch * (n * k * traffic.weight + m * (k * traffic.activation + n * ACTIVATION_BYTES))
     return _timed(found, width, machine, timing, 2 * batch * m * n * k, moved)
 
@@ -240,8 +257,8 @@ def _grouped(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Time
         return None
     formats = [how.formats[op.scope] for op in found]
     tokens, n, k, ep = (_rows([getattr(op, name) for op in found], width, machine) for name in _DIMENSIONS[GroupedGemm])
-    topk = _column([op.topk for op in found], machine)
-    local = np.ceil(_column([op.experts for op in found], machine) / ep)
+    topk = _rows([op.topk for op in found], width, machine)
+    local = np.ceil(_rows([op.experts for op in found], width, machine) / ep)
     rows, hit = routing.busiest_rank(tokens, topk, ep, local, _routing(how, machine))
     padding = [machine.coefficient("grouped_gemm", "row_padding", fmt.kernel, fmt.mode) for fmt in formats]
     floor = _launches(formats, "grouped_gemm", machine), _column(padding, machine)
@@ -348,7 +365,8 @@ def _vectors(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Time
     moved = (read + written) * ACTIVATION_BYTES
     rate = machine.vector_rate * machine.coefficient("vector", "compute_efficiency")
     bandwidth = machine.bandwidth * machine.coefficient("vector", "memory_efficiency")
-    timing = vector.vector_time(operations, moved, rate, bandwidth, machine.launch("vector"))
+    launch = machine.launch("vector") * _own_kernel(found, width, machine)
+    timing = vector.vector_time(operations, moved, rate, bandwidth, launch)
     return _timed(found, width, machine, timing, operations, moved)
 
 
@@ -362,9 +380,8 @@ def _quantising(ops: Sequence[Op], how: Pass, machine: Machine) -> list[Vector]:
         if fmt.casts_activations:
             values = op.batch * op.m * op.k
             written = values * fmt.activation_bytes / ACTIVATION_BYTES
-            kernels.append(
-                Vector(f"quantise_{op.name}", op.part, values, written, QUANTISE_OPERATIONS * values, op.count)
-            )
+            sizes = values, written, QUANTISE_OPERATIONS * values
+            kernels.append(Vector(f"quantise_{op.name}", op.part, *sizes, op.count, op.inside))
     return kernels
 
 

@@ -16,6 +16,7 @@ from silicast.evidence.columns import Scenario
 from silicast.machine import Machine
 from silicast.model.architecture import Model
 from silicast.model.config import read_model
+from silicast.model.drafter import with_drafter
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Precision, Role, Workload
 from silicast.stack import Stack
@@ -144,6 +145,7 @@ class Pools:
 
     def _build(self, key: PoolKey) -> PoolModel:
         model = read_model(key.model)
+        model = with_drafter(model) if key.mtp_tokens else model
         machine = self.machine(key.chip, key.system, key.stack)
         precision = _precision(key, model, machine)
         found = PoolModel(model, machine, precision, balanced=key.balanced, microbatches=key.microbatches)
@@ -322,8 +324,7 @@ def _notes(scenario: Scenario, parts: tuple[Part, ...], pools: Pools) -> tuple[s
     notes = [note for part in parts if (note := stack_note(scenario.stack, pools.pool(part.key).machine))]
     if scenario.mtp_tokens and scenario.mtp_acceptance is None:
         notes.append("acceptance of draft tokens is not recorded: assumed")
-    if scenario.mtp_tokens and not pools.pool(parts[-1].key).model.mtp:
-        notes.append("the model has no draft layer: the time of the draft model is left out")
+    notes += pools.pool(parts[-1].key).model.assumptions
     return tuple(dict.fromkeys(notes))
 
 

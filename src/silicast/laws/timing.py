@@ -24,6 +24,14 @@ class Timing:
     link: Value = 0.0
     fixed: Value = 0.0
 
+    def slowed(self, factor: Value) -> "Timing":
+        """The kernel where every resource takes `factor` times as long; launch and latency stay."""
+        if np.all(np.equal(factor, 1)):
+            return self
+        busy = (self.total - self.fixed) * factor
+        matrix, vector, memory = self.matrix * factor, self.vector * factor, self.memory * factor
+        return Timing(self.fixed + busy, matrix, vector, memory, self.link * factor, self.fixed)
+
 
 def overlapped(first: Value, second: Value) -> Value:
     """Two resources used side by side by one pipelined kernel: (a^3 + b^3)^(1/3), seconds.

@@ -36,6 +36,8 @@ class Model:
     depth                 layers as published, where that is not the number of blocks that mix tokens
     embedding_parameters  where positions or norms join the word embedding
     mtp_extra             parameters of one draft layer beside its blocks
+    draft_vocabulary      words a draft layer chooses from, where these are not the model's
+    assumptions           what is not read from the checkpoint
     vision_parameters     weights of a vision tower: memory only, its compute is one of the `omissions`
     """
 
@@ -53,9 +55,11 @@ class Model:
     mtp: Counted = ()
     mtp_layers: int = 0
     mtp_extra: int = 0
+    draft_vocabulary: int | None = None
     vision_parameters: int = 0
     quantisation: Quantisation | None = None
     omissions: tuple[str, ...] = field(default_factory=tuple)
+    assumptions: tuple[str, ...] = ()
 
     @staticmethod
     def from_hf(name: str) -> "Model":
@@ -151,12 +155,16 @@ class Model:
     def formats(self, precision: Precision) -> dict[Scope, tuple[str, str]]:
         """(weights, activations) of every scope under `precision`: BF16 where a scope is not quantised.
 
-        A checkpoint with two formats keeps the second one where the first is used as published.
+        A checkpoint with two formats keeps the second one where the first is used as published. Experts of 4 bit with
+        activations of 8 bit (W4A8) stand beside other linears of 8 bit, as in msmodelslim's DeepSeek-R1.
         """
         table: dict[Scope, tuple[str, str]] = dict.fromkeys(get_args(Scope), ("bf16", "bf16"))
         own = self.quantisation
         if own is not None and own.rest is not None and precision.weights == own.weights:
             table |= dict.fromkeys(own.rest.scopes, (own.rest.weights, own.rest.activations))
+        elif self.experts and BYTES[precision.weights] < 1 == BYTES[precision.activations]:
+            eight = precision.activations
+            table |= dict.fromkeys(self.quantised_scopes(eight), (eight, eight))
         return table | dict.fromkeys(
             self.quantised_scopes(precision.weights), (precision.weights, precision.activations)
         )
@@ -251,7 +259,8 @@ class Model:
         for part, repeats in ((prefill, once * prefill.prefills), (decode, drafts * decode.decodes)):
             for block, count in self.mtp:
                 found += [_times(op, count * repeats, "draft") for op in block.ops(part)]
-        return found + [_times(op, drafts, "draft") for op in self._output(load.decode_sequences, decode)]
+        words = self.draft_vocabulary or self.vocabulary
+        return found + [_times(op, drafts, "draft") for op in self._output(load.decode_sequences, decode, words)]
 
     def _ends(self, part: Shard) -> list[Op]:
         layout = part.layout
@@ -260,15 +269,15 @@ class Model:
             Vector("embedding", "embedding", values, values, values),
             Collective("embedding_all_reduce", "embedding", "all_reduce", values, layout.tp, 1, count=part.parallel),
             Collective("pipeline_send", "exchange", "p2p", values, layout.pp, part.ranks, count=layout.pp - 1),
-            *self._output(part.load.logits, part),
+            *self._output(part.load.logits, part, self.vocabulary),
         ]
 
-    def _output(self, rows: Size, part: Shard) -> list[Op]:
+    def _output(self, rows: Size, part: Shard, words: int) -> list[Op]:
         """Final norm, logits, sampling. A head that every rank holds whole takes the rows of this rank only."""
         whole = part.stack.head_cut != "tensor"
         own, cut = (rows / part.tp, 1) if whole else (rows, part.tp)
-        head = Linear("head", "head", self.hidden, self.vocabulary, "columns")
-        logits = rows * self.vocabulary
+        head = Linear("head", "head", self.hidden, words, "columns")
+        logits = rows * words
         gathered = rows if whole else logits
         sampled = logits / part.tp if whole else logits
         return [

@@ -22,7 +22,10 @@ Pattern = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p
 
 @dataclass(frozen=True, slots=True)
 class Gemm:
-    """`batch` products of (m, k) by (k, n). FLOPs = 2 batch m n k."""
+    """`batch` products of (m, k) by (k, n). FLOPs = 2 batch m n k.
+
+    `inside` is 1 where it runs inside the kernel of its neighbour, without a launch of its own.
+    """
 
     name: str
     part: Part
@@ -32,6 +35,7 @@ class Gemm:
     k: Size
     batch: Size = 1
     count: Size = 1
+    inside: Size = 0
 
     @property
     def flops(self) -> Size:
@@ -50,8 +54,8 @@ class GroupedGemm:
     part: Part
     scope: Scope
     tokens: Size
-    topk: int
-    experts: int
+    topk: Size
+    experts: Size
     ep: Size
     n: Size
     k: Size
@@ -156,7 +160,10 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """An element-wise or row-wise operator: `read` and `written` values, `operations` on the vector units."""
+    """An element-wise or row-wise operator: `read` and `written` values, `operations` on the vector units.
+
+    `inside` is 1 where it runs inside the kernel of its neighbour, without a launch of its own.
+    """
 
     name: str
     part: Part
@@ -164,6 +171,7 @@ class Vector:
     written: Size
     operations: Size
     count: Size = 1
+    inside: Size = 0
 
     @property
     def flops(self) -> Size:

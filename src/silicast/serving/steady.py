@@ -109,9 +109,10 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     c is how bunched arrivals still are (`_bunching`): all slots start together and drift apart with their lengths;
     plus front + t_d / 2 + lag t_d on TTFT: the way to the queue, the running step, the way of the first token.
 
-    A run of `requests` starts with all slots at once: for the first wave TTFT = (ceil(B / q) + 1) / 2 n t_p. Equal
-    lengths on a prefill-first engine stay in step: every wave is such a burst, and a request that prefilled early
-    waits for half of the others before it decodes.
+    A run of `requests` starts with all slots at once. This first wave, the share B / N of the requests, finds nobody
+    decoding: TTFT = (ceil(B / q) + 1) / 2 n t_p, and a request that prefilled early meets on average half of the
+    others' prefills, (ceil(B / q) n - 1) / 2 of them at full budget, in its decode; the others only meet those of
+    later waves. Equal lengths on a prefill-first engine stay in step: every wave is such a burst.
     """
     decode, prefill, chunks = loads(workload, sequences, how.chunk_tokens, draft.tokens)
     steps = np.maximum((workload.output_tokens - 1) / draft.yield_per_step, LEAST_STEPS)
@@ -122,10 +123,10 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     c = _bunching(workload, sequences * how.ranks, steps, chunks * others, how.stalls)
     S, n, g, o, B, c = (trail(value) for value in (steps, chunks, met, others, sequences, c))
     occupied = t_p / trail(how.stages)
+    first = trail(_in_bursts(workload, sequences * how.ranks, how.stalls))
     if how.stalls:
         wait = np.minimum(c * g, o * n) * occupied / 2
-        ttft, decoding = n * t_p + wait, S * (t_d + g * occupied) - wait
-        busy = np.minimum(o + 1, B) * n * occupied / (ttft + decoding)
+        ttft, paid = n * t_p + wait, S * g * occupied - wait
     else:
         busy = np.minimum(o * n / (S + n), 1.0)
         random = trail((np.asarray(workload.length_spread) > 0) * 1.0)
@@ -133,12 +134,15 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
         bunch = np.maximum(1 - 1 / np.maximum(c * busy, LEAST_STEPS), 0) * o * n / 2
         w = np.maximum(np.maximum(queued, bunch), (o + 1 / trail(prefill.prefill_sequences)) * n - S - n)
         mixed = np.clip(g * S - w, 0, S)
-        ttft, decoding = (n + w) * t_m, S * t_d + mixed * np.maximum(t_m - t_d, 0) / trail(how.stages)
-    first, in_step = _synchrony(workload, sequences * how.ranks, how.stalls)
-    if np.any(first):
+        ttft, paid = (n + w) * t_m, mixed * np.maximum(t_m - t_d, 0) / trail(how.stages)
+    if np.any(first > 0):
         waves, t_full = _wave(step, prefill, np.asarray(sequences, dtype=float), chunks, how)
-        ttft = ttft + trail(first) * np.maximum((trail(waves) + 1) / 2 * t_full - ttft, 0)
-        decoding = decoding + trail(in_step) * (S * t_d + (trail(waves) - 1) / 2 * t_full - decoding)
+        before = (trail(waves) - 1) / 2
+        ttft = ttft + first * np.maximum((before + 1) * t_full - ttft, 0)
+        felt = 1.0 if how.stalls else np.maximum(t_m - t_d, 0) / t_p
+        paid = (1 - first) * paid + first * np.minimum(before, S) * felt * t_full
+    decoding = S * t_d + paid
+    busy = np.minimum(np.minimum(o + 1, B) * n * occupied / (ttft + decoding), 1.0) if how.stalls else busy
     ttft = ttft + how.front[0] + how.front[1] * trail(workload.input_tokens) + (how.lag + (B > 1) / 2) * t_d
     cycle, token = ttft + decoding, decoding / S
     return Steady(ttft, token / trail(draft.yield_per_step), cycle, B * trail(how.ranks) / cycle, B, busy, t_d, t_p)
@@ -179,11 +183,11 @@ def _bunching(workload: Workload, slots: Size, steps: Size, prefills: Size, stal
     return np.clip(dense, 1, 1 / np.maximum(window, LEAST_STEPS))
 
 
-def _synchrony(workload: Workload, slots: Size, stalls: bool) -> tuple[Size, Size]:
-    """(share of requests in a burst of all slots, share that stays in step with the others)."""
+def _in_bursts(workload: Workload, slots: Size, stalls: bool) -> Size:
+    """Share of the requests that start together with all others: the first wave; all, where equal ones keep in step."""
     start = 0.0 if workload.requests is None else np.minimum(slots / np.asarray(workload.requests, dtype=float), 1.0)
     in_step = (np.asarray(workload.length_spread) <= 0) * 1.0 * stalls
-    return np.maximum(start, in_step), in_step
+    return np.asarray(np.maximum(start, in_step))
 
 
 def _joined(decode: Load, prefill: Load) -> Load:

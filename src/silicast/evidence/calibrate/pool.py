@@ -43,12 +43,15 @@ def own(chip: Chip, stack: str = ALL) -> dict[str, Number]:
 def pooled(target: Device, chips: Mapping[str, Chip], stated: Mapping[str, Mapping[str, Number]]) -> dict[str, Number]:
     """Every coefficient that siblings of `target` know (fitted, else `stated` by a source) and that fits it."""
     names = sorted({*chips, *stated} - {target.id})
-    fitted = {name: {**stated.get(name, {}), **(own(chips[name]) if name in chips else {})} for name in names}
+    measured = {name: own(chip) for name, chip in chips.items()}
+    fitted = {name: {**stated.get(name, {}), **measured.get(name, {})} for name in names}
     known = {name: chips[name].device if name in chips else device(name) for name in names}
     keys = sorted({key for table in fitted.values() for key in table})
     found: dict[str, Number] = {}
     for key in keys:
         siblings = [chip_id for chip_id, table in fitted.items() if key in table]
+        # what a source states of one chip is no measurement that other vendors' chips could share
+        siblings = [name for name in siblings if key in measured.get(name, {}) or known[name].vendor == target.vendor]
         near = _nearest(target, [known[chip_id] for chip_id in siblings], key)
         if near and _fits(target, key):
             found[key] = _combined(target, key, [(one, fitted[one.id][key]) for one in near])

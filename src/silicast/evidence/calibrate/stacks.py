@@ -25,21 +25,26 @@ Array = NDArray[Any]
 
 #: coefficient -> (lowest, highest) that physics allows, and the width of the prior in log units
 STACK_COEFFICIENTS: dict[str, tuple[float, float, float]] = {
-    "launch.replay_share": (0.2, 2.0, 0.5),
-    "host.step": (1e-5, 2e-2, 1.0),
+    "launch.replay_share": (0.2, 1.0, 0.5),
+    "launch.in_engine": (1.0, 1.6, 0.15),
+    "host.step": (1e-5, 5e-2, 1.0),
     "host.per_sequence": (1e-7, 1e-3, 1.0),
     "host.front_end": (1e-4, 0.5, 1.0),
     "host.front_end_per_token": (1e-8, 1e-4, 1.0),
     "host.lag_steps": (0.1, 40.0, 1.5),
     "host.eager_launch": (1e-6, 3e-5, 0.7),
 }
+#: by how much the laws miss one row, log units: beyond it a row counts as an outlier
+NOISE = 0.15
 #: a row weighs less where its metric is mostly queueing
-WEIGHTS = {"tpot_ms": 1.0, "ttft_ms": 0.5, "step_ms": 1.0}
-LEAST_ROWS = 20
+WEIGHTS = {"tpot_ms": 1.0, "ttft_ms": 0.5, "step_ms": 1.0, "e2e_ms": 1.0, "output_tokens_per_s_per_device": 1.0}
+#: what follows from the latencies of the same run, and is used only where these were not printed
+DERIVED = {"e2e_ms", "output_tokens_per_s_per_device"}
+LEAST_ROWS = 8
 LAG, FIRST_TOKEN = "host.lag_steps", "ttft_ms"
 LAGS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 18.0, 27.0, 40.0)
 #: width of the lag where one chip alone tells it, log units; median absolute deviation of a standard normal
-LAG_WIDTH, MAD, LEAST_SIGMA = 0.6, 0.6745, 0.02
+LAG_WIDTH, MAD, LEAST_SIGMA = 0.6, 0.6745, 0.2
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,9 @@ class Runs:
                 ready = plan(scenario, pools)
             except NoForecastError:
                 continue
+            own = {name: values for name, values in metrics.items() if "tpot_ms" not in metrics or name not in DERIVED}
             self.groups[ready.group].append(ready)
-            self.wanted[ready.group].append({name: float(np.median(found)) for name, found in metrics.items()})
+            self.wanted[ready.group].append({name: float(np.median(values)) for name, values in own.items()})
 
     def errors(self, changes: Mapping[str, Coefficient]) -> dict[str, Array]:
         """log(forecast / measured) by metric under changed coefficients, rows in a fixed order."""
@@ -114,13 +120,14 @@ def fit_stack(stack: str, rows: Sequence[Row], start: Mapping[str, Coefficient])
     def residuals(logs: Array) -> Array:
         errors = runs.errors(changes(logs))
         data = [
-            WEIGHTS[name] * np.nan_to_num(found, nan=0.0, posinf=3.0, neginf=-3.0) for name, found in errors.items()
+            WEIGHTS[name] / NOISE * np.nan_to_num(found, nan=0.0, posinf=3.0, neginf=-3.0)
+            for name, found in errors.items()
         ]
         return np.concatenate([*data, (logs - first) / sigma])
 
     bounds = np.log(low), np.log(high)
     inside = np.clip(first, bounds[0] + 1e-6, bounds[1] - 1e-6)
-    found = least_squares(residuals, inside, bounds=bounds, loss="soft_l1", f_scale=0.15, diff_step=0.05, max_nfev=12)
+    found = least_squares(residuals, inside, bounds=bounds, loss="soft_l1", diff_step=0.05, max_nfev=12)
     covariance = np.linalg.inv(found.jac.T @ found.jac) * max(_robust_sigma(found.fun[: -len(names)]), LEAST_SIGMA) ** 2
     widths = np.sqrt(np.diag(covariance))
     lag = names.index(LAG)

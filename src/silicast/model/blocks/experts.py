@@ -1,6 +1,6 @@
 """Mixture of experts: router, routed and shared experts, and the exchange of tokens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -100,7 +100,8 @@ class MixtureOfExperts(Stateless):
 
     def weights(self, layout: Layout, stack: Stack) -> dict[Scope, Size]:
         own, shared = self.parameters(), self._shared()
-        cut = shared.held(_shared_ranks(stack, layout))["shared"] if shared else 0
+        here = 1 - self._spare(stack, layout)
+        cut = here * shared.held(_shared_ranks(stack, layout))["shared"] if shared else 0
         return {
             "experts": np.ceil(self.routed / layout.ep) * self.expert_parameters() / layout.expert_tp,
             "shared": cut + self._projection_parameters(),
@@ -114,15 +115,28 @@ class MixtureOfExperts(Stateless):
         return self.routed
 
     def ops(self, shard: Shard) -> list[Op]:
-        shared, rows = self._shared(), shard.rows
+        rows = shard.rows
         return [
             *norms("experts", rows, self.hidden, self.norms),
             *self._router(rows),
-            *(shared.products("experts", shard, _shared_ranks(shard.stack, shard.layout)) if shared else []),
+            *self._shared_products(shard),
             *(linear.gemm("experts", rows, shard.tp) for linear in self._projections()),
             *self._experts(shard),
             *self._exchange(shard),
         ]
+
+    def _spare(self, stack: Stack, layout: Layout) -> Size:
+        """1 where the shared expert has ranks of its own: tokens travel to it as to a routed one of the same width."""
+        if stack.shared_cut != "spare" or self.shared_intermediate != self.intermediate:
+            return 0
+        return present((layout.attention_dp > 1) & (layout.ep > self.routed))
+
+    def _shared_products(self, shard: Shard) -> list[Op]:
+        shared, here = self._shared(), 1 - self._spare(shard.stack, shard.layout)
+        if shared is None:
+            return []
+        products = shared.products("experts", shard, _shared_ranks(shard.stack, shard.layout))
+        return [replace(op, count=op.count * here) for op in products]
 
     def _router(self, rows: Size) -> list[Op]:
         logits = rows * self.choices
@@ -134,8 +148,9 @@ class MixtureOfExperts(Stateless):
     def _experts(self, shard: Shard) -> list[Op]:
         ep, cut = shard.layout.ep, shard.expert_tp
         n, inner = self._columns() / cut, self.intermediate / cut
-        routed = (shard.tokens, self.computing, self.routed, ep)
-        rows = shard.tokens * self.computing / ep
+        spare = self._spare(shard.stack, shard.layout)
+        routed = (shard.tokens, self.computing + spare, self.routed + spare, ep)
+        rows = shard.tokens * (self.computing + spare) / ep
         values, mixed = rows * self.width, rows * inner
         read = 2 * mixed if self.gated else mixed
         return [
@@ -180,7 +195,8 @@ class MixtureOfExperts(Stateless):
             count = travels * present((ep > 1) & direct)
             gather = travels - count
             # every rank that holds a part of an expert needs the token
-            owned, sizes = shard.owned * self.width, (ranks, 1, self.computing * shard.expert_tp)
+            copies = (self.computing + self._spare(shard.stack, shard.layout)) * shard.expert_tp
+            owned, sizes = shard.owned * self.width, (ranks, 1, copies)
             ops += [
                 Collective("dispatch", "exchange", "all_to_all", owned, *sizes, True, shard.relayed, count),
                 Collective("combine", "exchange", "all_to_all", owned, *sizes, False, shard.relayed, count),

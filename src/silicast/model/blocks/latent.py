@@ -112,7 +112,7 @@ class LatentAttention(Stateless):
             *norms("attention", shard.rows, self.hidden, self.norms),
             self._down().gemm("attention", shard.rows, shard.tp),
             *self._latent_kernels(shard),
-            self._query().gemm("attention", shard.rows, shard.tp),
+            self._query().gemm("attention", shard.rows, shard.tp, inside=_prologue(shard)),
             *(self.index.ops(shard) if self.index else []),
             *kv_gather_cp("attention", shard, self.latent),
             *(self._sparse(shard) if self.sparse_keys else self._dense(shard)),
@@ -128,7 +128,8 @@ class LatentAttention(Stateless):
         kernels: list[Op] = []
         if "latent_norm" not in shard.stack.fused:
             kernels.append(norm("latent_norm", "attention", shard.rows, (self.q_rank or 0) + self.kv_rank))
-        kernels.append(Vector("rope_and_cache", "attention", rotated, rotated, ROPE_OPERATIONS * rotated))
+        operations, inside = ROPE_OPERATIONS * rotated, _prologue(shard)
+        kernels.append(Vector("rope_and_cache", "attention", rotated, rotated, operations, inside=inside))
         return kernels
 
     def _gating(self, shard: Shard) -> list[Op]:
@@ -142,7 +143,7 @@ class LatentAttention(Stateless):
         """Prefill on expanded K and V, decode on the latent."""
         load, heads = shard.load, self.heads / shard.tp
         expanded = load.prefill_sequences * (load.prefill_tokens + load.prefill_context)
-        absorb, restore = self._absorption(shard.decoded, heads, shard.decodes)
+        absorb, restore = self._absorption(shard.decoded, heads, shard.decodes, _prologue(shard))
         full = heads * (self.qk_dim + self.v_dim)
         return [
             self._key_value().gemm("attention", expanded, shard.tp, shard.prefills),
@@ -155,13 +156,18 @@ class LatentAttention(Stateless):
     def _sparse(self, shard: Shard) -> list[Op]:
         """Prefill and decode on the chosen latents."""
         heads = self.heads / shard.tp
-        absorb, restore = self._absorption(shard.rows, heads, 1)
+        absorb, restore = self._absorption(shard.rows, heads, 1, _prologue(shard))
         core = AttentionCore(heads, self.latent, self.kv_rank, self.latent, self.sparse_keys or UNLIMITED, "topk")
         return [absorb, *core.both(shard), restore]
 
-    def _absorption(self, rows: Size, heads: Size, count: Size) -> tuple[Gemm, Gemm]:
+    def _absorption(self, rows: Size, heads: Size, count: Size, inside: Size) -> tuple[Gemm, Gemm]:
         """`kv_up` applied to the queries before, and to the output after, attention on latents."""
         return (
-            Gemm("q_absorb", "attention", "attention", rows, self.kv_rank, self.nope_dim, heads, count),
+            Gemm("q_absorb", "attention", "attention", rows, self.kv_rank, self.nope_dim, heads, count, inside),
             Gemm("v_up", "attention", "attention", rows, self.v_dim, self.kv_rank, heads, count),
         )
+
+
+def _prologue(shard: Shard) -> Size:
+    """1 where what comes before latent attention is one kernel, that of the first projection: decode only."""
+    return shard.decodes * (1 - shard.prefills) if "latent_prologue" in shard.stack.fused else 0

@@ -56,9 +56,9 @@ class Linear:
         n, k = self.shape(tp)
         return n * k
 
-    def gemm(self, part: Part, m: Size, tp: Size, count: Size = 1) -> Gemm:
+    def gemm(self, part: Part, m: Size, tp: Size, count: Size = 1, inside: Size = 0) -> Gemm:
         n, k = self.shape(tp)
-        return Gemm(self.name, part, self.scope, m, n, k, count=count)
+        return Gemm(self.name, part, self.scope, m, n, k, count=count, inside=inside)
 
 
 def held_weights(linears: tuple[Linear, ...], parameters: int, tp: Size) -> Size:
