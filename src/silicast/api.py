@@ -59,7 +59,8 @@ def machine(chip: str, setup: Setup | None = None, draws: int = 0) -> Machine:
 def pool_model(model: str, chip: str, setup: Setup | None = None, draws: int = 0) -> PoolModel:
     """A model (id or path of a config.json) on a chip, in the chip's native precision where none is given."""
     chosen = setup or Setup()
-    architecture, on = read_model(model), machine(chip, chosen, draws)
+    architecture = read_model(model)
+    on = machine(chip, chosen, draws).running(architecture)
     native = on.native_precision(architecture, chosen.kv_cache)
     if chosen.weights is not None:
         native = Precision(chosen.weights, chosen.activations or chosen.weights, native.kv_cache)

@@ -70,6 +70,12 @@ class Machine:
         self._asked: dict[tuple[str, str, tuple[str, ...]], Any] = {}
         self.used: dict[str, tuple[Number, Tier]] = {}
 
+    def running(self, model: Model) -> "Machine":
+        """The machine under the stack as it runs this architecture."""
+        stack = self.stack.running(model.model_type)
+        same = stack is self.stack
+        return self if same else Machine(self.chip, self.system, stack, self._coefficients, self.sampler)
+
     def resampled(self, sampler: Sampler) -> "Machine":
         """The same machine under another sampler."""
         return Machine(self.chip, self.system, self.stack, self._coefficients, sampler)

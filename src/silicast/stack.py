@@ -31,6 +31,7 @@ FUSIONS: dict[str, str] = {
     "qk_norm": "the norms of Q and K run with the rotation",
     "latent_prologue": "in decode what comes before latent attention (projections, norms, rotation) is one kernel",
     "latent_norm": "the norms of the latents run with the projections or the rotation",
+    "quantise_tensor": "inputs of FP8 products with one scale per tensor are quantised by the kernel before them",
     "quantise": "inputs of products are quantised by the norm or the activation before them",
 }
 
@@ -61,6 +62,16 @@ class Native(Frozen):
     activations: Dtype
     stored: Dtype | None = None
     chips: tuple[str, ...] = ()
+    source: Source
+    confidence: Confidence
+    note: str = ""
+
+
+class Habit(Frozen):
+    """What a stack fuses in its own code for some architectures only, by `model_type`."""
+
+    model_types: tuple[str, ...]
+    fused: tuple[str, ...]
     source: Source
     confidence: Confidence
     note: str = ""
@@ -128,7 +139,7 @@ class Stack(Frozen):
                          expert groups of at least `wide_from` ranks, where it differs
     microbatches_*       2 = halves of a batch overlap each other's exchange by default
     microbatch_streams   2 = each half computes on a stream of its own, so that they hide each other's launches too
-    fused                names of FUSIONS
+    fused                names of FUSIONS; `habits` are those of some architectures only
     host_of              stack whose scheduler and workers it runs: its host times hold where none of its own are fitted
     facts                why: a source for each field that is not a number of its own
     """
@@ -154,6 +165,7 @@ class Stack(Frozen):
     microbatch_streams: Literal[1, 2] = 1
     fused: tuple[str, ...] = ()
     host_of: str | None = None
+    habits: tuple[Habit, ...] = ()
     casts: tuple[Cast, ...] = ()
     natives: tuple[Native, ...] = ()
     variants: tuple[Variant, ...] = ()
@@ -163,15 +175,15 @@ class Stack(Frozen):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Stack":
-        _all_known("fused", self.fused, FUSIONS)
+        _all_known("fused", (*self.fused, *(name for habit in self.habits for name in habit.fused)), FUSIONS)
         _all_known("field of facts", (ground.field for ground in self.facts), type(self).model_fields)
         return self
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """Every source of the stack, once, in order of appearance."""
-        cited: tuple[Number | Ground | Cast | Native | Variant, ...]
-        cited = (self.memory_share, *self.facts, *self.casts, *self.natives, *self.variants)
+        cited: tuple[Number | Ground | Cast | Native | Variant | Habit, ...]
+        cited = (self.memory_share, *self.facts, *self.casts, *self.natives, *self.variants, *self.habits)
         return tuple(dict.fromkeys(item.source for item in cited))
 
     def on(self, chip: Chip) -> "Stack":
@@ -184,6 +196,11 @@ class Stack(Frozen):
             changes |= variant.changes()
             facts |= variant.grounds()
         return self.model_copy(update=changes | {"facts": tuple(facts.values())})
+
+    def running(self, model_type: str) -> "Stack":
+        """The stack as it runs models of this type: what its code for them fuses besides."""
+        more = {name for habit in self.habits if model_type in habit.model_types for name in habit.fused}
+        return self.model_copy(update={"fused": (*self.fused, *sorted(more - set(self.fused)))}) if more else self
 
     def native(self, weights: str, activations: str, modes: Collection[str]) -> tuple[str, str]:
         """(stored weights, activations) of a checkpoint when nobody asks for others; `modes` are the chip's.

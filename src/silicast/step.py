@@ -31,6 +31,8 @@ STATE_BYTES = 4.0
 DECODE_ROWS = 64.0
 #: what is not quantised
 PLAIN = Format("bf16", "bf16")
+#: with one scale for the whole tensor
+PER_TENSOR = "fp8"
 EIGHT_BIT = Format("fp8", "fp8")
 
 
@@ -241,11 +243,13 @@ def _gemms(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed 
     m, n, k, batch = (_rows([getattr(op, name) for op in found], width, machine) for name in _DIMENSIONS[Gemm])
     traffic = _traffic(formats, "gemm", machine)
     unit = _matrix_unit(formats, "gemm", machine)
-    # the ramp is of the pass that quantises the rows: none where that is fused into what comes before
-    fused = "quantise" in machine.stack.fused
-    alone = _column([not (fused and fmt.casts_activations) for fmt in formats], machine)
-    ramp = _fitted(formats, "gemm", "row_ramp", 0.0, machine) * alone
-    launch = _launches(formats, "gemm", machine) * _own_kernel(found, width, machine)
+    # what a product of narrow values takes longer to start than one of 16 bit, and its ramp, is of the pass that
+    # quantises the rows: gone where that is fused into what comes before
+    before = [_quantised_before(fmt, machine) for fmt in formats]
+    ramp = _fitted(formats, "gemm", "row_ramp", 0.0, machine) * (1 - _column(before, machine))
+    plain = [PLAIN if fused and fmt.stored == PER_TENSOR else fmt for fused, fmt in zip(before, formats, strict=True)]
+    launch = np.minimum(_launches(formats, "gemm", machine), _launches(plain, "gemm", machine))
+    launch = launch * _own_kernel(found, width, machine)
     timing = gemm.gemm_time(m, n, k, batch, unit, traffic, launch, ramp)
     moved = batch * (n * k * traffic.weight + m * (k * traffic.activation + n * ACTIVATION_BYTES))
     return _timed(found, width, machine, timing, 2 * batch * m * n * k, moved)
@@ -372,17 +376,21 @@ def _vectors(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Time
 
 def _quantising(ops: Sequence[Op], how: Pass, machine: Machine) -> list[Vector]:
     """The kernel that quantises the input of each product with narrow activations, unless the stack fuses it."""
-    if "quantise" in machine.stack.fused:
-        return []
     kernels = []
     for op in _kind(ops, Gemm):
         fmt = how.formats[op.scope]
-        if fmt.casts_activations:
+        if fmt.casts_activations and not _quantised_before(fmt, machine):
             values = op.batch * op.m * op.k
             written = values * fmt.activation_bytes / ACTIVATION_BYTES
             sizes = values, written, QUANTISE_OPERATIONS * values
             kernels.append(Vector(f"quantise_{op.name}", op.part, *sizes, op.count, op.inside))
     return kernels
+
+
+def _quantised_before(fmt: Format, machine: Machine) -> bool:
+    """Whether the kernel before a product quantises its input."""
+    fused = machine.stack.fused
+    return fmt.casts_activations and ("quantise" in fused or ("quantise_tensor" in fused and fmt.stored == PER_TENSOR))
 
 
 def _collectives(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> Timed | None:

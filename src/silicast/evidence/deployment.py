@@ -146,7 +146,7 @@ class Pools:
     def _build(self, key: PoolKey) -> PoolModel:
         model = read_model(key.model)
         model = with_drafter(model) if key.mtp_tokens else model
-        machine = self.machine(key.chip, key.system, key.stack)
+        machine = self.machine(key.chip, key.system, key.stack).running(model)
         precision = _precision(key, model, machine)
         found = PoolModel(model, machine, precision, balanced=key.balanced, microbatches=key.microbatches)
         _ = found.warnings  # formats are resolved here, so that one the chip cannot run is found before any array is
