@@ -192,7 +192,7 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
         np.maximum(most, 1),
         transfer(prefill, decode, first, work),
         stack.transfer_in_ttft,
-        _front(prefill, work),
+        _front(prefill, work) + prefill.machine.coefficient("host", "hand_over"),
         decode.machine.coefficient("host", "lag_steps"),
     )
     steady = disaggregated(ready, _decode_pace(decode, later, work), work, sizes, draft)

@@ -238,10 +238,11 @@ NEARLY = 1 - 1e-6
 @dataclass(slots=True)
 class Prefilled:
     """A prefill pool. `alone`: seconds of one request with the pool to itself; `full`: the same with a full chunk on
-    every rank; `capacity`: requests/s that one replica can start. Shape `(config[, draw])`."""
+    every rank; `round`: one step of it; `capacity`: requests/s that one replica can start. Shape `(config[, draw])`."""
 
     alone: Array
     full: Array
+    round: Array
     capacity: Array
 
 
@@ -258,7 +259,7 @@ def prefill_pool(step: StepSeconds, workload: Workload, how: Discipline) -> Pref
     full = step(replace(prefill, prefill_sequences=side_by_side))
     trail = _trail(full)
     started = trail(side_by_side * ranks * np.asarray(how.stages))
-    return Prefilled(trail(chunks) * alone, trail(chunks) * full, started / (trail(chunks) * full))
+    return Prefilled(trail(chunks) * alone, trail(chunks) * full, full, started / (trail(chunks) * full))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +295,10 @@ def disaggregated(
 
     TTFT = front + service + wait + transfer + lag t_d, service = alone + rho (full - alone), rho = X / (replicas
     capacity). Behind m ranks that serve 1 / tau requests/s each, wait = tau rho^(sqrt(2 (m + 1)) - 1) / (2 m (1 - rho))
-    (Sakasegawa 1977, halved for constant service). What the decode pool cannot hold, or the prefill pool cannot start,
-    queues in front. A run of `requests` starts with all of them at once: in the first wave a prompt waits for half of
-    the others.
+    (Sakasegawa 1977, halved for constant service). The r ranks of a replica step together: a prompt also waits for
+    half of the round that others began, (1 - (1 - rho)^r) t / 2, r > 1. What the decode pool cannot hold, or the
+    prefill pool cannot start, queues in front. A run of `requests` starts with all of them at once: in the first wave
+    a prompt waits for half of the others.
     """
     steps = np.maximum(
         (np.asarray(workload.output_tokens, dtype=float) - 1) / draft.yield_per_step, np.finfo(float).eps
@@ -320,7 +322,7 @@ def disaggregated(
     rate = np.minimum(batch * trail(pools.decode_ranks) / decoding, flow.capacity)
     # by Little's law the rest of the time in flight is spent before the first token
     service = flow.service(rate)
-    ttft = np.maximum(service + flow.travel + pools.lag * step, trail(wanted) / rate - decoding)
+    ttft = np.maximum(flow.ttft(rate) + pools.lag * step, trail(wanted) / rate - decoding)
     if workload.requests is not None:
         first = np.minimum(trail(wanted) / trail(workload.requests), 1.0)
         burst = prefill.alone + trail(wanted) / (2 * flow.capacity) + flow.travel + pools.lag * step
@@ -339,6 +341,7 @@ class _Flow:
         self.population = population
         self.capacity = prefill.capacity * trail(pools.prefill_replicas)
         self.servers = trail(np.asarray(pools.prefill_replicas, dtype=float) * pools.prefill_ranks)
+        self.ranks = trail(np.asarray(pools.prefill_ranks, dtype=float))
         self.travel = pools.front + (pools.transfer if pools.in_ttft else 0.0)
 
     def service(self, rate: Array) -> Array:
@@ -351,7 +354,8 @@ class _Flow:
         busy = np.minimum(rate / self.capacity, NEARLY)
         lined_up = busy ** (np.sqrt(2 * (self.servers + 1)) - 1) / (2 * (1 - busy))
         waiting = np.minimum(lined_up, self.population) / self.capacity
-        return np.asarray(self.service(rate) + waiting + self.travel)
+        begun = (self.ranks > 1) * (1 - (1 - busy) ** self.ranks) * self.prefill.round / 2
+        return np.asarray(self.service(rate) + waiting + begun + self.travel)
 
 
 def _crossing(rising: Array, values: Array, wanted: Any) -> Array:

@@ -29,6 +29,7 @@ STACK_COEFFICIENTS: dict[str, tuple[float, float, float]] = {
     "launch.in_engine": (1.0, 1.6, 0.15),
     "host.step": (1e-5, 5e-2, 1.0),
     "host.per_sequence": (1e-7, 1e-3, 1.0),
+    "host.hand_over": (1e-3, 1.0, 1.0),
     "host.front_end": (1e-4, 0.5, 1.0),
     "host.front_end_per_token": (1e-8, 1e-4, 1.0),
     "host.lag_steps": (0.1, 40.0, 1.5),
