@@ -61,6 +61,17 @@ TO_ALL = Format("all_to_all", "all_to_all", 2.0, 2.0)  # so has the exchange of 
 FULLEST = (0.0, 0.564, 1.029, 1.424, 1.766, 2.070, 2.343, 2.594, 2.826, 3.041, 3.245)  # E[max] of 2^i standard normals
 
 
+class Time(NamedTuple):
+    """Seconds of a kernel: until it starts, and working."""
+
+    fixed: float
+    busy: float
+
+    @property
+    def total(self) -> float:
+        return self.fixed + self.busy
+
+
 # 2. One device: its numbers as symbols, and the time of a kernel by each law, in seconds -----------------------------
 
 
@@ -93,22 +104,25 @@ class Device:
         share = self.c(law, f"{name}_of_peak", by, 0.0)
         return share * self.P[mode] or min(self.sustained[mode], self.P[mode]) * self.c(law, name, by)
 
-    def time(self, law: str, moved: float, *computed: float, by: Format = BF16) -> float:
-        """t = launch + (t_1^3 + t_2^3 + ... + t_memory^3)^(1/3): the rooflines of a pipelined kernel."""
+    def time(self, law: str, moved: float, *computed: float, by: Format = BF16, ramp: float = 0, own: int = 1) -> Time:
+        """t = launch + (t_1^3 + t_2^3 + ... + t_memory^3)^(1/3): the rooflines of a pipelined kernel. `own` is 0 where
+        it is a part of the kernel before it, which was launched already."""
         memory = moved / (self.W * self.c(law, "memory_efficiency", by))
-        return self.launch(law, by) + cbrt(sum(t**3 for t in (*computed, memory)))
+        busy = cbrt(sum(t**3 for t in (*computed, memory))) * self.c("launch", "in_engine")
+        return Time(own * self.launch(law, by) + ramp, busy)
 
     def launch(self, law: str, by: Format = BF16) -> float:
         general = self.c("launch", "vector_kernel" if law == "vector" else "kernel")
         return self.c(law, "launch", by, general) * self.c("launch", "replay_share")
 
-    def gemm(self, m: float, n: float, k: float, by: Format, batch: float = 1) -> float:
+    def gemm(self, m: float, n: float, k: float, by: Format, batch: float = 1, own: int = 1) -> Time:
         """(m, k) by (k, n): the best tile, in waves on the cores or cut along k; weights, input, output move once."""
         whole = self.c("gemm", "tile_m"), self.c("gemm", "tile_n")
         matrix = min(self.tiled(m, n, k, whole[0] * tall, whole[1] * wide, batch, by) for tall, wide in TILES)
         moved = batch * (n * k * by.weight + m * k * by.activation + m * n * OUT)
-        ramp = self.c("gemm", "row_ramp", by, 0.0) * m / (m + 128)
-        return ramp + self.time("gemm", moved, matrix, by=by)
+        ramp = self.c("gemm", "row_ramp", by, 0.0) * m / (m + 128)  # of the pass that quantises the rows
+        ramp *= by == BF16 or "quantise" not in self.stack["fused"]
+        return self.time("gemm", moved, matrix, by=by, ramp=ramp, own=own)
 
     def tiled(self, m: float, n: float, k: float, height: float, width: float, batch: float, by: Format) -> float:
         """All cores at once: a tile takes its products, or its operands from the cache if those take longer."""
@@ -123,28 +137,28 @@ class Device:
         cut = each * (k / parts + ramp) + self.c("gemm", "split_cost", by, 0.0) if parts > 1 else inf
         return min(waves * each * (k + ramp), cut)
 
-    def grouped_gemm(self, rows: float, hit: float, n: float, k: float, by: Format) -> float:
+    def grouped_gemm(self, rows: float, hit: float, n: float, k: float, by: Format) -> Time:
         """Rows of all experts of this device, padded per expert, against the weights of the experts hit."""
         padded = rows + self.c("grouped_gemm", "row_padding", by) * hit
         filled = k + self.c("grouped_gemm", "k_ramp", by, 0.0)
         matrix = 2 * padded * n * filled / self.rate("grouped_gemm", "compute_efficiency", by)
         moved = hit * n * k * by.weight + rows * (k * by.activation + n * OUT)
         sorting = self.c("grouped_gemm", "sorting", by, 0.0) * rows / (rows + 128)
-        return sorting + self.time("grouped_gemm", moved, matrix, by=by)
+        return self.time("grouped_gemm", moved, matrix, by=by, ramp=sorting)
 
-    def attention(self, pairs: float, dims: float, moved: float, tiles: float) -> float:
+    def attention(self, pairs: float, dims: float, moved: float, tiles: float) -> Time:
         """Two products of `dims` together, and a softmax, per query-key pair; 16-bit products; latent decode."""
         softmax = pairs * self.c("attention", "softmax_operations", MLA) / self.V
         start = self.c("attention", "tile_setup", MLA, 0.0) * tiles / self.N
         rate = self.rate("attention", "decode_efficiency", MLA)
         return self.time("attention", moved, 2 * pairs * dims / rate, softmax + start, by=MLA)
 
-    def vector(self, read: float, written: float, operations: float) -> float:
+    def vector(self, read: float, written: float, operations: float, own: int = 1) -> Time:
         """Element-wise operators on 16-bit values."""
         busy = operations / (self.V * self.c("vector", "compute_efficiency"))
-        return self.time("vector", (read + written) * OUT, busy)
+        return self.time("vector", (read + written) * OUT, busy, own=own)
 
-    def all_to_all(self, moved: float, fan: int, ranks: int) -> float:
+    def all_to_all(self, moved: float, fan: int, ranks: int) -> Time:
         """`fan` copies of `moved` bytes to random ranks, of which `near` share a domain; both links work at once."""
         inner, outer = self.system["domains"][0], self.system["domains"][:2][-1]
         assert inner["topology"] == "switch", "a mesh or a torus shares its links: see laws.collective"
@@ -155,7 +169,7 @@ class Device:
         inside, outside = inside * share, outside * self.c("collective", "outer_efficiency", TO_ALL, share)
         link = moved * max(fan * (near - 1) / (near * parts) / inside, fan * (parts - 1) / parts / outside)
         fixed = self.launch("collective", TO_ALL) + alpha * (near > 1) + beta * (parts > 1)
-        return fixed + self.c("collective", "latency_all_to_all", TO_ALL) + link
+        return Time(fixed + self.c("collective", "latency_all_to_all", TO_ALL), link)
 
     def link(self, domain: dict[str, Any]) -> tuple[float, float]:
         """Peak B/s per device and direction, and seconds of one exchange."""
@@ -171,12 +185,16 @@ class Device:
 
 
 class Kernel(NamedTuple):
-    """`calls` per step of `seconds` each; `exchanged` ones may run beside the compute of a second microbatch."""
+    """`calls` per step of `time` each; `exchanged` ones may run beside the compute of a second microbatch."""
 
     name: str
-    seconds: float
+    time: Time
     calls: float = 1
     exchanged: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return self.time.total
 
 
 class Decode(NamedTuple):
@@ -216,9 +234,10 @@ class Decode(NamedTuple):
         if "latent_norm" not in d.stack["fused"]:
             yield self.norm("latent_norm", T, a + c)
         rotated = T * (H + 1) * r
-        yield Kernel("rope_and_cache", d.vector(rotated, rotated, 4 * rotated))
-        yield from self.linear("q_up", T, H * (x + r), a, by)
-        yield from self.linear("q_absorb", T, c, x, by, H)
+        own = int("latent_prologue" not in d.stack["fused"])  # else one kernel from the first projection to here
+        yield Kernel("rope_and_cache", d.vector(rotated, rotated, 4 * rotated, own))
+        yield from self.linear("q_up", T, H * (x + r), a, by, own=own)
+        yield from self.linear("q_absorb", T, c, x, by, H, own)
         pairs = H * self.B * (self.q * self.L + self.q * (self.q + 1) / 2)  # query i of q sees L + i keys
         moved = self.B * (self.L + self.q) * (c + r) * self.kv_bytes + T * H * (c + r + c) * OUT
         tiles = self.B * max(H * self.q / 64, 1)  # one core takes 64 rows of queries at a time
@@ -233,7 +252,10 @@ class Decode(NamedTuple):
         yield self.norm("norm", T, D)
         yield from self.linear("router", T, E, D, BF16)
         yield Kernel("topk", d.vector(T * E, T * 2 * k, 8 * T * E))
-        yield from self.network(T, F * R1["n_shared_experts"])
+        if d.stack["shared_cut"] == "spare" and self.ranks > E:  # ranks to spare hold the shared expert, as one more
+            E, k = E + 1, k + 1
+        else:
+            yield from self.network(T, F * R1["n_shared_experts"])
         yield Kernel("dispatch", d.all_to_all(T * D * by.activation, k, self.ranks), 1, True)
         rows = T * k  # mean over the ranks
         busiest, hit = self.busiest(T * self.ranks, k, ceil(E / self.ranks))  # some experts are held twice
@@ -271,12 +293,14 @@ class Decode(NamedTuple):
         yield Kernel("activation", self.device.vector(2 * T * F, T * F, 8 * T * F))
         yield from self.linear("down", T, D, F, by)
 
-    def linear(self, name: str, m: float, n: float, k: float, by: Format, batch: float = 1) -> Iterable[Kernel]:
+    def linear(
+        self, name: str, m: float, n: float, k: float, by: Format, batch: float = 1, own: int = 1
+    ) -> Iterable[Kernel]:
         """A product, behind the kernel that quantises its input unless the stack fuses it."""
         if by != BF16 and "quantise" not in self.device.stack["fused"]:
             read = batch * m * k
-            yield Kernel(f"quantise_{name}", self.device.vector(read, read * by.activation / OUT, 4 * read))
-        yield Kernel(name, self.device.gemm(m, n, k, by, batch))
+            yield Kernel(f"quantise_{name}", self.device.vector(read, read * by.activation / OUT, 4 * read, own))
+        yield Kernel(name, self.device.gemm(m, n, k, by, batch, own))
 
     def norm(self, name: str, rows: float, width: int) -> Kernel:
         """The residual is added in the same pass: two values read and two written."""
@@ -313,7 +337,9 @@ def decode_step(
     X = sum(kernel.seconds * kernel.calls for kernel in kernels if kernel.exchanged)
     busy = C + X
     if microbatches == 2:  # the exchange of one half runs beside the compute of the other, and slows it by a tax
-        busy = max(2 * C + device.c("overlap", "tax_decode") * min(2 * C, 2 * X), 2 * X)
+        own = device.stack.get("microbatch_streams", 1) == 2  # each half on a stream of its own hides launches, too
+        F = own * sum(kernel.time.fixed * kernel.calls for kernel in kernels if not kernel.exchanged)
+        busy = max(2 * (C - F) + device.c("overlap", "tax_decode") * 2 * min(C - F, X), 2 * X, C + X)
     host = device.c("host", "step") + device.c("host", "per_sequence") * batch
     return Step(busy + host, host, microbatches * (C + X) - busy, kernels)
 

@@ -10,9 +10,10 @@ from silicast.estimate import Estimate, Tier
 from silicast.hardware import Source
 from silicast.memory import GIB
 from silicast.parts import Explained, explained
-from silicast.pool import PoolModel
+from silicast.pool import Phase, PoolModel
 from silicast.scenario import Layout, Workload
 from silicast.serving.steady import Steady, loads
+from silicast.step import Step
 
 Array = NDArray[Any]
 
@@ -87,11 +88,13 @@ def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Worklo
     for name, (rate, why) in rates.items():
         estimates |= _rates(name, rate, why, pool, devices, packages)
     mode = pool.product_mode
-    for phase, step, why in (("decode", decode_step, told[0]), ("prefill", prefill_step, told[1])):
-        estimates[f"{phase}_step_ms"] = replace(
-            Estimate.of(step.seconds[0] * 1e3, "ms", why.tier, why.bound_by), parts=why.tree.parts
-        )
-        estimates |= _utilisation(phase, step.seconds[0], why, machine.peak(mode), machine.bandwidth)
+    phases: tuple[tuple[Phase, Step, Explained], ...]
+    phases = ("decode", decode_step, told[0]), ("prefill", prefill_step, told[1])
+    for phase, step, why in phases:
+        seconds = step.seconds[0] * pool.discrepancy(phase)
+        found = Estimate.of(seconds * 1e3, "ms", why.tier, why.bound_by)
+        estimates[f"{phase}_step_ms"] = replace(found, parts=why.tree.parts)
+        estimates |= _utilisation(phase, seconds, why, machine.peak(mode), machine.bandwidth)
     cited = machine.citations()
     estimates = {name: replace(estimate, citations=cited) for name, estimate in estimates.items()}
     return Forecast(

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.estimate import Part, Tier, worst
-from silicast.step import ROOFS, Step, Timed
+from silicast.step import Step
+from silicast.timed import ROOFS, Timed
 
 Array = NDArray[Any]
 

@@ -14,7 +14,8 @@ from silicast.model.architecture import Model
 from silicast.model.ops import Scope
 from silicast.scenario import Layout, Load, Precision, Size, Speculation, Workload
 from silicast.serving.steady import Discipline, Steady, closed_loop, loads
-from silicast.step import Pass, Step, step_time
+from silicast.step import Step, step_time
+from silicast.timed import Pass
 
 Array = NDArray[Any]
 Phase = Literal["prefill", "decode", "first_token"]

@@ -139,7 +139,6 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cache of compare": (("compare", LLAMA, H100, "--kv-cache", "fp7"), ("dtype 'fp7'",)),
     "empty dtype": ((*DENSE, "--weights", ""), ("dtype ''", "Known")),
     # speculation
-    "drafts without a draft layer": ((*DENSE, "--mtp-tokens", "1"), (LLAMA, "multi-token-prediction", "mtp")),
     "negative drafts": ((*EXPERTS, "--mtp-tokens", "-1"), ("mtp-tokens must be from 0 to 8", "got -1")),
     "many drafts": ((*EXPERTS, "--mtp-tokens", "99"), ("mtp-tokens must be from 0 to 8", "got 99")),
     "acceptance": ((*EXPERTS, "--mtp-tokens", "1", "--mtp-acceptance", "1.7"), ("between 0 and 1", "got 1.7")),

@@ -66,7 +66,7 @@ def test_the_chosen_deployments_keep_what_they_promise(name: str) -> None:
             assert told.packages == int(np.ceil(told.devices / chip.devices_per_package))
             met = told.estimates["ttft_ms"].value <= 2000 and told.estimates["tpot_ms"].value <= 50
             assert row.met == met
-        if chip.rows[0].met == chip.rows[1].met:
+        if chip.rows[0].met and chip.rows[1].met:
             assert per_package[1] >= per_package[0] * 0.999
         assert small.memory["max_requests"] >= FEWEST_REQUESTS
 

@@ -224,7 +224,7 @@ def work(concurrency: float, output: float = 101) -> Workload:
 
 
 def two(concurrency: float, replicas: float = 1, most: float = 1e9, step: float = 0.01) -> Any:
-    prefill = Prefilled(np.array([0.1]), np.array([0.1]), np.array([10.0]))
+    prefill = Prefilled(np.array([0.1]), np.array([0.1]), np.array([0.1]), np.array([10.0]))
     pools = TwoPools(np.array([replicas]), np.ones(1), np.array([4.0]), np.array([most]), np.array([0.02]))
     pace = lambda batches: np.full_like(batches, step)  # noqa: E731
     return disaggregated(prefill, pace, work(concurrency), pools, Speculation())

@@ -52,11 +52,20 @@ def test_expert_parallel_ranks_together_hold_the_experts_once() -> None:
         assert float(np.asarray(held)) * float(layout.devices) == machine.model.parameters_by_scope["experts"]
 
 
-def test_redundant_experts_take_room() -> None:
-    """320 ranks for 256 experts: every rank has one, so 64 are held twice."""
+def test_spare_ranks_hold_the_shared_expert() -> None:
+    """320 ranks for 256 experts: every rank has one routed expert or the shared one, none has both."""
     machine = pool(R1, "ascend-910c")
     even = machine.memory(Layout(tp=1, attention_dp=256, ep=256), 4096).weights
-    redundant = machine.memory(Layout(tp=1, attention_dp=320, ep=320), 4096).weights
+    spare = machine.memory(Layout(tp=1, attention_dp=320, ep=320), 4096).weights
+    shared = 58 * 3 * 7168 * 2048
+    assert float(even) - float(spare) == pytest.approx(shared)
+
+
+def test_redundant_experts_take_room() -> None:
+    """288 ranks for 256 experts under a stack that keeps the shared expert everywhere: 32 are held twice."""
+    machine = pool(R1, "h100-sxm")
+    even = machine.memory(Layout(tp=1, attention_dp=256, ep=256), 4096).weights
+    redundant = machine.memory(Layout(tp=1, attention_dp=288, ep=288), 4096).weights
     assert float(redundant) == pytest.approx(float(even))
 
 

@@ -35,8 +35,8 @@ SHIPPED = (
 )
 
 #: fields that name the stack or bring a source of their own, and those that a file may leave out
-OWN = {"id", "name", "vendors", "note", "facts", "memory_share", "casts", "natives", "variants"}
-OPTIONAL = {"exchange_wide", "wide_from"}
+OWN = {"id", "name", "vendors", "note", "facts", "memory_share", "casts", "natives", "variants", "habits"}
+OPTIONAL = {"exchange_wide", "wide_from", "microbatch_streams", "host_of"}
 
 ASSUMED = "Assumption of Silicast"
 

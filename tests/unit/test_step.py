@@ -12,7 +12,7 @@ from silicast import api
 from silicast.estimate import Sampler
 from silicast.parts import explained
 from silicast.scenario import Layout, Load
-from silicast.step import ROOFS
+from silicast.timed import ROOFS
 from tests.unit.pools import (
     CHIPS,
     EXACT,

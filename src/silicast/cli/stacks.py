@@ -1,5 +1,6 @@
 """`silicast stacks`: the serving engines of the catalog, and why each field of one has its value."""
 
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from silicast import catalog
 from silicast.cli.chips import WIDTH, AsJson, plain_table, print_bibliography, print_json, print_line, readable
 from silicast.hardware import Source
 from silicast.report.numbers import shown, shown_range
-from silicast.stack import Cast, Exchange, Ground, Native, Stack, Variant
+from silicast.stack import Cast, Exchange, Ground, Habit, Native, Stack, Variant
 
 app = typer.Typer(help="Stacks: list the engines, show one with the source of every field.")
 
@@ -95,7 +96,7 @@ def _print_stack(stack: Stack) -> None:
     table = plain_table()
     table.padding = (0, 1, 0, 0)
     for heading in ("field", "value", "source"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, no_wrap=heading != "value", overflow="fold")
     rows = _fields(stack, titles)
     for *cells, _ in rows:
         table.add_row(*(escape(cell) for cell in cells))
@@ -104,7 +105,8 @@ def _print_stack(stack: Stack) -> None:
     for name, *_, remark in rows:
         if remark:
             print_line(f"{name}: {remark}")
-    for line in (*_casts(stack.casts, titles), *_natives(stack.natives, titles), *_variants(stack.variants, titles)):
+    lines = _casts(stack.casts, titles), _natives(stack.natives, titles), _variants(stack.variants, titles)
+    for line in (*chain(*lines), *_habits(stack.habits, titles)):
         print_line(line)
     print_bibliography(titles)
 
@@ -122,7 +124,7 @@ def _fields(stack: Stack, titles: dict[str, int]) -> list[tuple[str, str, str, s
 
 
 def _behaviours(stack: Stack) -> list[str]:
-    other = {"id", "name", "vendors", "note", "facts", "casts", "natives", "variants", "memory_share"}
+    other = {"id", "name", "vendors", "note", "facts", "casts", "natives", "variants", "memory_share", "habits"}
     names = [name for name in type(stack).model_fields if name not in other]
     return [name for name in names if name not in DEPENDENT or getattr(stack, DEPENDENT[name]) is not None]
 
@@ -167,6 +169,14 @@ def _variants(variants: tuple[Variant, ...], titles: dict[str, int]) -> list[str
             f"on {where}: {changes} {_place(variant.source, titles)} {variant.confidence}{_remark(variant.note)}"
         )
     return lines
+
+
+def _habits(habits: tuple[Habit, ...], titles: dict[str, int]) -> list[str]:
+    return [
+        f"for {', '.join(habit.model_types)}: fused {', '.join(habit.fused)} "
+        f"{_place(habit.source, titles)} {habit.confidence}{_remark(habit.note)}"
+        for habit in habits
+    ]
 
 
 def _chips(names: tuple[str, ...]) -> str:

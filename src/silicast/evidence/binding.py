@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from silicast.estimate import TIERS, Tier
 from silicast.parts import BOUNDS, TIER_SHARE
-from silicast.step import ROOFS, Step, Timed
+from silicast.step import Step
+from silicast.timed import ROOFS, Timed
 
 Array = NDArray[Any]
 

@@ -17,7 +17,8 @@ from silicast.model.architecture import Model
 from silicast.model.ops import Attention, Collective, Gemm, GroupedGemm, Op, Vector
 from silicast.scenario import Layout, Load
 from silicast.stack import Stack
-from silicast.step import ACTIVATION_BYTES, Pass, Step, Timed, step_time
+from silicast.step import Step, step_time
+from silicast.timed import ACTIVATION_BYTES, Pass, Timed
 
 Array = NDArray[Any]
 

@@ -20,6 +20,8 @@ Array = NDArray[Any]
 FEWEST_REQUESTS = 16
 #: candidates of the point search that are drawn before the winner is named
 SHORT_LIST = 24
+#: candidates within this log ratio of the one that misses the targets least count as equally near: 10 %
+NEARLY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +149,26 @@ def best_per_device(pool: PoolModel, space: Layout, workload: Workload, targets:
     for target, seconds in ((targets.ttft_ms, steady.ttft), (targets.tpot_ms, steady.tpot)):
         if target is not None:
             miss = np.maximum(miss, np.log(seconds * 1e3 / target))
-    least = miss.min(axis=0)
-    return np.asarray(np.where(miss <= least, rate, 0).max(axis=0))
+    return np.asarray(np.where(_beyond(miss) <= 0, rate, 0).max(axis=0))
 
 
 def _ranked(
     pool: PoolModel, candidates: Candidates, steady: Steady, workload: Workload, targets: Targets
 ) -> NDArray[np.int_]:
     """Candidates that meet the targets by output per package, then the others by how far they miss."""
-    miss = np.maximum(_excess(steady, targets), 0)
     output = _per_package(pool, candidates, steady, workload)
-    return np.lexsort((-output, miss))
+    return np.lexsort((-output, _beyond(_excess(steady, targets))))
+
+
+def _beyond(excess: Array) -> Array:
+    """How far each candidate misses the targets beyond the nearest one, as log ratio, along the first axis.
+
+    Where none meets them, all that miss by nearly as little as the nearest are as good: else one request on the most
+    devices would stand for a chip.
+    """
+    miss = np.maximum(excess, 0)
+    least = miss.min(axis=0)
+    return np.asarray(np.maximum(miss - np.where(least > 0, least + NEARLY, 0), 0))
 
 
 def _excess(steady: Steady, targets: Targets) -> Array:

@@ -15,16 +15,20 @@ COLUMNS_PER_TABLE = 4
 METRICS = (
     ("output_tokens_per_s_per_package", "output tok/s/package"),
     ("output_tokens_per_s_per_device", "output tok/s/device"),
-    ("output_tokens_per_s_per_w", "output tok/s/W"),
+    ("output_tokens_per_s_per_w", "output tok/s/kW"),
     ("ttft_ms", "TTFT ms, mean"),
     ("tpot_ms", "TPOT ms, mean"),
     ("decode_output_tokens_per_s_per_package", "decode tok/s/package"),
     ("decode_output_tokens_per_s_per_device", "decode tok/s/device"),
-    ("decode_output_tokens_per_s_per_w", "decode tok/s/W"),
+    ("decode_output_tokens_per_s_per_w", "decode tok/s/kW"),
     ("prefill_input_tokens_per_s_per_package", "prefill tok/s/package"),
     ("prefill_input_tokens_per_s_per_device", "prefill tok/s/device"),
-    ("prefill_input_tokens_per_s_per_w", "prefill tok/s/W"),
+    ("prefill_input_tokens_per_s_per_w", "prefill tok/s/kW"),
 )
+
+
+#: tokens/s per watt are small numbers: the table shows them per kilowatt
+KILO = 1e3
 
 
 def render(answer: Comparison, console: Console) -> None:
@@ -98,7 +102,7 @@ def _deployments(columns: Sequence[tuple[ChipAnswer, Row]]) -> Table:
     rows = [row for _, row in columns]
     facts = (
         ("devices / packages", [f"{row.forecast.devices} / {row.forecast.packages}" for row in rows]),
-        ("tp x attn-dp x pp, ep", [_layout(row) for row in rows]),
+        ("tp x adp x pp, ep", [_layout(row) for row in rows]),
         ("requests in flight", [f"{row.forecast.concurrency:,.0f}" for row in rows]),
         ("meets the targets", ["yes" if row.met else "no" for row in rows]),
         ("weights, GiB/device", [rounded(row.forecast.memory["weights_gib"]) for row in rows]),
@@ -110,7 +114,8 @@ def _deployments(columns: Sequence[tuple[ChipAnswer, Row]]) -> Table:
     for key, label in METRICS:
         found = [row.forecast.estimates.get(key) for row in rows]
         if any(found):
-            table.add_row(label, *(spread(estimate) if estimate else "" for estimate in found))
+            per = KILO if label.endswith("/kW") else 1.0
+            table.add_row(label, *(spread(estimate, per) if estimate else "" for estimate in found))
     table.add_row("decode bound by", *(row.forecast.decode.bound_by for row in rows))
     table.add_row("prefill bound by", *(row.forecast.prefill.bound_by for row in rows))
     return table

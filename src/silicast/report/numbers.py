@@ -72,6 +72,7 @@ def compact(value: float) -> str:
     return f"{thousands}k" if abs(value) < 1e6 else f"{rounded(value / 1e6, 2)}M"
 
 
-def spread(estimate: Estimate) -> str:
-    """`0.62 (0.45-0.86)`: the forecast and its 80 % range."""
-    return f"{compact(estimate.value)} ({compact(estimate.low)}-{compact(estimate.high)})"
+def spread(estimate: Estimate, per: float = 1.0) -> str:
+    """`0.62 (0.45-0.86)`: the forecast and its 80 % range, `per` times its unit."""
+    value, low, high = (compact(number * per) for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low}-{high})"

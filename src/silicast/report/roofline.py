@@ -87,9 +87,9 @@ def roof(told: Forecast) -> tuple[float, float]:
 
     Solved from the two, so within a per cent of the datasheet where the peak has a range.
     """
-    step = told.decode
-    peak = step.flops / (told.estimates["decode_mfu"].value * step.seconds)
-    return peak, step.moved / (told.estimates["decode_mbu"].value * step.seconds)
+    step, seconds = told.decode, told.estimates["decode_step_ms"].value / 1e3
+    peak = step.flops / (told.estimates["decode_mfu"].value * seconds)
+    return peak, step.moved / (told.estimates["decode_mbu"].value * seconds)
 
 
 def operators(told: Forecast) -> list[Row]:

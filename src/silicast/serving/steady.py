@@ -322,7 +322,7 @@ def disaggregated(
     rate = np.minimum(batch * trail(pools.decode_ranks) / decoding, flow.capacity)
     # by Little's law the rest of the time in flight is spent before the first token
     service = flow.service(rate)
-    ttft = np.maximum(flow.ttft(rate) + pools.lag * step, trail(wanted) / rate - decoding)
+    ttft = np.maximum(service + flow.travel + pools.lag * step, trail(wanted) / rate - decoding)
     if workload.requests is not None:
         first = np.minimum(trail(wanted) / trail(workload.requests), 1.0)
         burst = prefill.alone + trail(wanted) / (2 * flow.capacity) + flow.travel + pools.lag * step
@@ -345,17 +345,17 @@ class _Flow:
         self.travel = pools.front + (pools.transfer if pools.in_ttft else 0.0)
 
     def service(self, rate: Array) -> Array:
-        """Seconds of one prefill."""
-        busy = rate / self.capacity
-        return np.asarray(self.prefill.alone + busy * (self.prefill.full - self.prefill.alone))
+        """Seconds of one prefill, and of the rest of the round that other ranks had begun."""
+        busy = np.minimum(rate / self.capacity, 1.0)
+        begun = (self.ranks > 1) * (1 - (1 - busy) ** self.ranks) * self.prefill.round / 2
+        return np.asarray(self.prefill.alone + busy * (self.prefill.full - self.prefill.alone) + begun)
 
     def ttft(self, rate: Array) -> Array:
         """Seconds from arrival to the first token; at most all requests stand in line."""
         busy = np.minimum(rate / self.capacity, NEARLY)
         lined_up = busy ** (np.sqrt(2 * (self.servers + 1)) - 1) / (2 * (1 - busy))
         waiting = np.minimum(lined_up, self.population) / self.capacity
-        begun = (self.ranks > 1) * (1 - (1 - busy) ** self.ranks) * self.prefill.round / 2
-        return np.asarray(self.service(rate) + waiting + begun + self.travel)
+        return np.asarray(self.service(rate) + waiting + self.travel)
 
 
 def _crossing(rising: Array, values: Array, wanted: Any) -> Array:

@@ -149,8 +149,9 @@ class MixtureOfExperts(Stateless):
         ep, cut = shard.layout.ep, shard.expert_tp
         n, inner = self._columns() / cut, self.intermediate / cut
         spare = self._spare(shard.stack, shard.layout)
-        routed = (shard.tokens, self.computing + spare, self.routed + spare, ep)
-        rows = shard.tokens * (self.computing + spare) / ep
+        choices = self.computing + spare
+        routed = (shard.tokens, choices, self.routed + spare, ep)
+        rows = shard.tokens * choices / ep
         values, mixed = rows * self.width, rows * inner
         read = 2 * mixed if self.gated else mixed
         return [
@@ -158,7 +159,7 @@ class MixtureOfExperts(Stateless):
             GroupedGemm("experts_up", "experts", "experts", *routed, n, self.width),
             Vector("expert_activation", "experts", read, mixed, ACTIVATION_OPERATIONS * mixed),
             GroupedGemm("experts_down", "experts", "experts", *routed, self.width, inner),
-            Vector("unpermute", "experts", values, values / self.computing, values),
+            Vector("unpermute", "experts", values, values / choices, values),
         ]
 
     def _summed(self) -> int:
