@@ -133,6 +133,7 @@ class Stack(Frozen):
     memory_basis         whole: the share of the device holds weights, activations and cache; static: weights and cache,
                          activations live in the rest; free: the share of what weights and activations leave is cache
     kv_cache             format of the cache whatever the checkpoint says; None = as the checkpoint says, else 16 bit
+    dense_cut            where tokens travel between attention groups; within one group the dense network is cut
     shared_cut           where tokens travel between attention groups; within one group the shared expert is cut;
                          spare = on ranks of its own where there are more ranks than routed experts, else whole
     exchange             how tokens reach their experts and come back between attention groups; `exchange_wide` in

@@ -276,3 +276,33 @@ def test_prefill_alone_may_fill_the_time(stalls: bool) -> None:
     found = closed_loop(fixed(0.01, 1.0, 1.0), Workload(8000, 11), np.array([32.0]), how, Speculation())
     assert float(found.requests[0]) <= 1.0 * EXACT
     assert float(found.requests[0]) == pytest.approx(1.0, rel=0.15)
+
+
+#: what a search found to do more with more work: model, chip, stack, layout, (input, output, sequences per rank) twice
+FOUND = {
+    "many ranks, short answers": (
+        "meta-llama/Llama-3.1-8B-Instruct",
+        "mi300x",
+        "rocm-vllm",
+        Layout(attention_dp=8),
+        (1024, 16, 8),
+        (1024, 16, 16),
+    ),
+    "the edge of a chunk": ("Qwen/Qwen3-32B", "h200-sxm", "vllm", Layout(attention_dp=8), (8000, 16, 8), (9000, 16, 8)),
+    "stages full of chunks": (R1, "mi300x", "vllm", Layout(tp=4, pp=2), (20000, 128, 32), (20000, 128, 48)),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_more_work_is_never_done_faster(name: str) -> None:
+    model, chip, stack, layout, *loads = FOUND[name]
+    machine = pool(model, chip, stack=stack)
+    less, more = (
+        machine.closed(layout.arrays(), Workload(tokens, output), np.array([float(batch)]))
+        for tokens, output, batch in loads
+    )
+    assert more.tpot >= less.tpot * 0.999
+    if loads[0][2] == loads[1][2]:
+        assert more.requests <= less.requests * 1.001
+    else:
+        assert more.requests >= less.requests * 0.999

@@ -101,11 +101,13 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
 
     prefill first:
         wait = min(c g, o n) t_p / 2, decoding = S (t_d + g t_p) - wait, TTFT = n t_p + wait
-    chunked, counted in steps:
-        rho = o n / (S + n), w = max(min(rho n / (2 (1 - rho)), o n / 2), (1 - 1/(c rho)) o n / 2, B n / q - S - n)
-        decoding = S t_d + min(g S - w, S) (t_m - t_d), TTFT = (n + w) t_m; a chunk runs beside B - 1 decodes
-        (w: M/D/1 with at most half of the others, nothing for equal lengths, which keep their distance; the fluid
-        queue of a bunch; where chunks fill all steps, the rest of the cycle)
+    chunked, counted in the K passes that K pipeline stages start per step, K (S + n) of them in a cycle without waits:
+        w = max(min(w_q, o n / 2), (1 - 1/(c rho)) o n / 2, (o + 1/q) n - K (S + n)), rho = o n / (K (S + n))
+        w_q = (sqrt(d^2 + 2 n o n) - d) / 2, d = K (S + n) - o n
+        decoding = S (t_d + (1 - (1 - u)^r) (t_m - t_d)), u = (o n - w) / (K S) within 0..1, TTFT = n t_m + w t_m / K
+        (w_q: M/D/1, w = rho' n / (2 (1 - rho')) at the utilisation rho' = o n / (K (S + n) + w) that the waits leave;
+        at most half of the others; nothing for equal lengths, which keep their distance; the fluid queue of a bunch;
+        where chunks fill all passes, the rest of the cycle); a chunk runs beside B - 1 decodes
     c is how bunched arrivals still are (`_bunching`): all slots start together and drift apart with their lengths;
     plus front + t_d / 2 + lag t_d on TTFT: the way to the queue, the running step, the way of the first token.
 
@@ -116,7 +118,7 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     """
     decode, prefill, chunks = loads(workload, sequences, how.chunk_tokens, draft.tokens)
     steps = np.maximum((workload.output_tokens - 1) / draft.yield_per_step, LEAST_STEPS)
-    shared, met, others = _interleaved(prefill, sequences, chunks / steps, how)
+    shared, met, others = _interleaved(prefill, sequences, chunks, steps, how)
     t_d, t_p = step(decode), step(shared)
     t_m = t_p + t_d if how.stalls else step(_joined(decode, shared))
     trail = _trail(t_d)
@@ -128,13 +130,16 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
         wait = np.minimum(c * g, o * n) * occupied / 2
         ttft, paid = n * t_p + wait, S * g * occupied - wait
     else:
-        busy = np.minimum(o * n / (S + n), 1.0)
+        K = trail(how.stages)
+        passes = K * (S + n)
+        busy = np.minimum(o * n / passes, 1.0)
         random = trail((np.asarray(workload.length_spread) > 0) * 1.0)
-        queued = random * np.minimum(busy * n / np.maximum(2 * (1 - busy), LEAST_STEPS), o * n / 2)
+        idle = passes - o * n
+        queued = random * np.minimum((np.sqrt(idle**2 + 2 * n * o * n) - idle) / 2, o * n / 2)
         bunch = np.maximum(1 - 1 / np.maximum(c * busy, LEAST_STEPS), 0) * o * n / 2
-        w = np.maximum(np.maximum(queued, bunch), (o + 1 / trail(prefill.prefill_sequences)) * n - S - n)
-        mixed = np.clip(g * S - w, 0, S)
-        ttft, paid = (n + w) * t_m, mixed * np.maximum(t_m - t_d, 0) / trail(how.stages)
+        w = np.maximum(np.maximum(queued, bunch), (o + 1 / trail(prefill.prefill_sequences)) * n - passes)
+        mixed = 1 - (1 - np.clip((o * n - w) / (K * S), 0, 1)) ** trail(how.ranks)
+        ttft, paid = (n + w / K) * t_m, S * mixed * np.maximum(t_m - t_d, 0)
     if np.any(first > 0):
         waves, t_full = _wave(step, prefill, np.asarray(sequences, dtype=float), chunks, how)
         before = (trail(waves) - 1) / 2
@@ -148,14 +153,22 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     return Steady(ttft, token / trail(draft.yield_per_step), cycle, B * trail(how.ranks) / cycle, B, busy, t_d, t_p)
 
 
-def _interleaved(prefill: Load, sequences: Size, chunks_per_step: Size, how: Discipline) -> tuple[Load, Size, Size]:
-    """(the prefill load as the experts see it, prefill steps that one decode step meets, other groups of prompts)."""
+def _interleaved(prefill: Load, sequences: Size, chunks: Size, steps: Size, how: Discipline) -> tuple[Load, Size, Size]:
+    """(the prefill load as the experts see it, prefill steps that one decode step meets, other groups of prompts).
+
+    Ranks in lock-step wait for the one with most tokens: as often as others prefill that is a full chunk, where a
+    rank alone has the mean one.
+    """
     ranks = np.asarray(how.ranks)
     others = np.maximum(np.asarray(sequences, dtype=float) - 1 / ranks, 0) / prefill.prefill_sequences
-    per_step = others * chunks_per_step
+    per_step = others * chunks / steps
     met = 1 - (1 - np.minimum(per_step, 1)) ** ranks + np.maximum(per_step - 1, 0)
     share = np.maximum(per_step / np.maximum(met, LEAST_STEPS), 1 / ranks)
-    return replace(prefill, prefill_share=np.minimum(share, 1.0)), met, others
+    mean, longest = prefill.prefill_tokens, np.minimum(prefill.prefill_tokens * chunks, how.chunk_tokens)
+    full = mean + (longest - mean) * np.minimum(met, 1) * (ranks > 1)
+    # the experts, which all ranks share, still see the mean
+    share = np.minimum(share, 1.0) * mean / full
+    return replace(prefill, prefill_tokens=full, prefill_share=share), met, others
 
 
 def _wave(step: StepSeconds, prefill: Load, sequences: Array, chunks: Size, how: Discipline) -> tuple[Size, Array]:

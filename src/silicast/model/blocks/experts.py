@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from silicast.model.blocks.feed_forward import FeedForward
-from silicast.model.blocks.linear import ACTIVATION_OPERATIONS, Linear, norms
+from silicast.model.blocks.linear import ACTIVATION_OPERATIONS, Linear, cut_ranks, norms
 from silicast.model.blocks.protocol import Stateless
 from silicast.model.blocks.shard import Shard, present
 from silicast.model.ops import Collective, Gemm, GroupedGemm, Op, Scope, Size, Vector
@@ -101,7 +101,7 @@ class MixtureOfExperts(Stateless):
     def weights(self, layout: Layout, stack: Stack) -> dict[Scope, Size]:
         own, shared = self.parameters(), self._shared()
         here = 1 - self._spare(stack, layout)
-        cut = here * shared.held(_shared_ranks(stack, layout))["shared"] if shared else 0
+        cut = here * shared.held(cut_ranks(stack.shared_cut, layout))["shared"] if shared else 0
         return {
             "experts": np.ceil(self.routed / layout.ep) * self.expert_parameters() / layout.expert_tp,
             "shared": cut + self._projection_parameters(),
@@ -135,7 +135,7 @@ class MixtureOfExperts(Stateless):
         shared, here = self._shared(), 1 - self._spare(shard.stack, shard.layout)
         if shared is None:
             return []
-        products = shared.products("experts", shard, _shared_ranks(shard.stack, shard.layout))
+        products = shared.products("experts", shard, cut_ranks(shard.stack.shared_cut, shard.layout))
         return [replace(op, count=op.count * here) for op in products]
 
     def _router(self, rows: Size) -> list[Op]:
@@ -207,11 +207,3 @@ class MixtureOfExperts(Stateless):
             Collective("token_gather", "exchange", "all_gather", values, ranks, 1, count=gather),
             Collective("token_scatter", "exchange", "reduce_scatter", values, ranks, 1, count=gather),
         ]
-
-
-def _shared_ranks(stack: Stack, layout: Layout) -> Size:
-    """Ranks over which the shared experts are cut: a stack may hold them whole where tokens travel between groups."""
-    if stack.shared_cut == "tensor":
-        return layout.tp
-    travels = present(layout.attention_dp * layout.cp > 1)
-    return layout.tp - (layout.tp - 1) * travels

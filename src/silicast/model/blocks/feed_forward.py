@@ -1,11 +1,11 @@
 """The dense feed-forward network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from silicast.model.blocks.linear import ACTIVATION_OPERATIONS, Linear, cut_ranks, held_weights, norms
 from silicast.model.blocks.protocol import Stateless
-from silicast.model.blocks.shard import Shard
-from silicast.model.ops import Collective, Op, Part, Pattern, Scope, Size, Vector
+from silicast.model.blocks.shard import Shard, present
+from silicast.model.ops import Collective, Op, Part, Scope, Size, Vector
 from silicast.scenario import Layout
 from silicast.stack import Stack
 
@@ -39,7 +39,7 @@ class FeedForward(Stateless):
         return {self.scope: sum(linear.parameters for linear in self.linears()) + self.norm_parameters}
 
     def weights(self, layout: Layout, stack: Stack) -> dict[Scope, Size]:
-        return self.held(cut_ranks(stack.dense_cut, layout.tp))
+        return self.held(cut_ranks(stack.dense_cut, layout))
 
     def held(self, ranks: Size) -> dict[Scope, Size]:
         """Parameters held by one of `ranks` ranks."""
@@ -51,7 +51,7 @@ class FeedForward(Stateless):
     def ops(self, shard: Shard) -> list[Op]:
         return [
             *norms("ffn", shard.rows, self.hidden, self.norms),
-            *self.products("ffn", shard, cut_ranks(shard.stack.dense_cut, shard.tp)),
+            *self.products("ffn", shard, cut_ranks(shard.stack.dense_cut, shard.layout)),
             *self._exchange(shard),
         ]
 
@@ -59,9 +59,13 @@ class FeedForward(Stateless):
         """Partial sums are all-reduced; the results of a network that every rank holds whole are gathered."""
         if self.parallel:
             return []
-        pattern: Pattern = "all_reduce" if shard.stack.dense_cut == "tensor" else "all_gather"
-        values = shard.rows * self.hidden
-        return [Collective(f"ffn_{pattern}", "ffn", pattern, values, shard.tp, 1, count=shard.parallel)]
+        values, tp = shard.rows * self.hidden, shard.tp
+        summed = Collective("ffn_all_reduce", "ffn", "all_reduce", values, tp, 1, count=shard.parallel)
+        if shard.stack.dense_cut == "tensor":
+            return [summed]
+        whole = shard.parallel * present(shard.layout.attention_dp * shard.layout.cp > 1)
+        gathered = Collective("ffn_all_gather", "ffn", "all_gather", values, tp, 1, count=whole)
+        return [replace(summed, count=shard.parallel - whole), gathered]
 
     def products(self, part: Part, shard: Shard, ranks: Size) -> list[Op]:
         """Up, activation, down, cut over `ranks` ranks: 1 = a rank holds all of it and has a share of the tokens."""

@@ -7,7 +7,8 @@ import numpy as np
 
 from silicast.model.blocks.shard import Shard, present
 from silicast.model.ops import Collective, Gemm, Part, Scope, Size, Vector
-from silicast.stack import Cut
+from silicast.scenario import Layout
+from silicast.stack import SharedCut
 
 #: vector operations per value; the bytes decide, so the counts only need their order of magnitude
 NORM_OPERATIONS = 4
@@ -102,6 +103,12 @@ def partial_sums_cp(part: Part, shard: Shard, values: Size) -> list[Collective]:
     return [Collective("partial_sums", part, "all_reduce", shard.decoded * values, cp, shard.tp, count=count)]
 
 
-def cut_ranks(cut: Cut, tp: Size) -> Size:
-    """Ranks over which a part that experts do not own is cut."""
-    return tp if cut == "tensor" else 1
+def cut_ranks(cut: SharedCut, layout: Layout) -> Size:
+    """Ranks over which a part that experts do not own is cut.
+
+    A stack may hold it whole where tokens travel between attention groups; within one group it is cut.
+    """
+    if cut == "tensor":
+        return layout.tp
+    travels = present(layout.attention_dp * layout.cp > 1)
+    return layout.tp - (layout.tp - 1) * travels
