@@ -1,0 +1,211 @@
+"""A run as a Chrome trace (JSON, gzip for `.gz`) that opens in Perfetto and chrome://tracing.
+
+Replicas are processes. Each has lanes for queue, prefill, transfer and decode, as many of a kind as run at once, and
+counters for the batch, the queue and the blocks of the KV cache. Format: "Trace Event Format" of the Chromium project;
+`ts` and `dur` are in microseconds.
+"""
+
+import gzip
+import heapq
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.report.files import replacing
+from silicast.serving.measures import FINISHED, REJECTED, Columns
+
+Array = NDArray[Any]
+
+MICROSECOND = 1e6
+LANES = ("queue", "prefill", "transfer", "decode")
+QUEUE, PREFILL, TRANSFER, DECODE = range(len(LANES))
+#: rows of one kind of lane; more would share a number with the next kind
+ROWS = 100_000
+#: a trace with more is slow to open; the rest of the run is left out, and the file says so
+MOST_REQUESTS = 100_000
+MOST_POINTS = 200_000
+COUNTERS = {"batch": ("running", "requests"), "queue": ("waiting", "requests"), "KV cache": ("kv_blocks", "blocks")}
+
+
+class Timeline(Protocol):
+    """State of the replicas over time, one row per change; shape `(change,)`, time in s."""
+
+    time: Array
+    replica: Array
+    running: Array
+    waiting: Array
+    kv_blocks: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """What a request did where and when: lane is a place in LANES, times in s; shape `(span,)`."""
+
+    request: Array
+    replica: Array
+    lane: Array
+    start: Array
+    end: Array
+
+    @classmethod
+    def of(cls, served: Columns) -> "Spans":
+        """Queue, prefill and decode of the finished requests, in the order of the requests."""
+        done = np.flatnonzero(served.state == FINISHED)
+        stages = (
+            (QUEUE, served.arrival, served.dispatched),
+            (PREFILL, served.dispatched, served.first_token),
+            (DECODE, served.first_token, served.finished),
+        )
+        parts = [cls(done, served.replica[done], np.full(done.size, lane), start[done], end[done])
+                 for lane, start, end in stages]  # fmt: skip
+        return cls.joined(parts)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Spans"]) -> "Spans":
+        """Several sets of spans as one."""
+        return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
+
+    def where(self, kept: Array) -> "Spans":
+        """Some of the spans."""
+        return Spans(*(getattr(self, item.name)[kept] for item in fields(self)))
+
+
+def write_trace(
+    path: Path, served: Columns, spans: Spans | None = None, timeline: Timeline | None = None, names: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Write the trace; returns notes on what was left out. `names`: one per replica. Raises InputError.
+
+    `spans` may hold more than `Spans.of(served)`, such as transfers between pools.
+    """
+    shown = _first(spans or Spans.of(served))
+    notes = _notes(served, timeline)
+    with replacing(path, "trace") as fresh, _opened(fresh, path.suffix == ".gz") as file:
+        file.write('{"displayTimeUnit":"ms","otherData":' + json.dumps({"notes": list(notes)}) + ',"traceEvents":[\n')
+        events = _events(served, shown, timeline, names)
+        file.write(next(events, ""))
+        for event in events:
+            file.write(",\n" + event)
+        file.write("\n]}\n")
+    return notes
+
+
+@contextmanager
+def _opened(path: Path, packed: bool) -> Iterator[IO[str]]:
+    with path.open("wb") as raw:
+        if not packed:
+            with io.TextIOWrapper(raw, encoding="utf-8") as file:
+                yield file
+            return
+        # no name and no time in the header: the same run gives the same file
+        with gzip.GzipFile("", "wb", 6, raw, mtime=0) as squeezed, io.TextIOWrapper(squeezed, encoding="utf-8") as file:
+            yield file
+
+
+def _first(spans: Spans) -> Spans:
+    return spans.where(spans.request < MOST_REQUESTS)
+
+
+def _notes(served: Columns, timeline: Timeline | None) -> tuple[str, ...]:
+    notes = []
+    if served.state.size > MOST_REQUESTS:
+        notes.append(f"The first {MOST_REQUESTS:,} of {served.state.size:,} requests are shown.")
+    if timeline is not None and timeline.time.size > MOST_POINTS:
+        notes.append(f"Counters show every {_stride(timeline)}th of {timeline.time.size:,} changes.")
+    return tuple(notes)
+
+
+def _events(served: Columns, spans: Spans, timeline: Timeline | None, names: Sequence[str]) -> Iterator[str]:
+    rows = _rows(spans)
+    yield from _processes(served, spans, rows, names)
+    columns = (spans.request, spans.replica, spans.lane, rows, spans.start, spans.end)
+    for request, replica, lane, row, start, end in zip(*(column.tolist() for column in columns), strict=True):
+        arguments = _arguments(served, request, lane)
+        yield (
+            f'{{"ph":"X","pid":{replica + 1},"tid":{_thread(lane, row)},"ts":{_us(start)},"dur":{_us(end - start)},'
+            f'"cat":"{LANES[lane]}","name":"{request}","args":{arguments}}}'
+        )
+    yield from _failures(served)
+    if timeline is not None:
+        yield from _counters(timeline)
+
+
+def _arguments(served: Columns, request: int, lane: int) -> str:
+    """What a click on a span shows."""
+    if lane == PREFILL:
+        return f'{{"request":{request},"cached_tokens":{int(served.cached_tokens[request])}}}'
+    if lane == DECODE:
+        tokens, again = int(served.output_tokens[request]), int(served.preemptions[request])
+        return f'{{"request":{request},"output_tokens":{tokens},"preemptions":{again}}}'
+    return f'{{"request":{request}}}'
+
+
+def _rows(spans: Spans) -> Array:
+    """The row of each span within its lane: the lowest that is free, so that no two spans of a row overlap."""
+    rows = np.zeros(spans.start.size, dtype=np.int64)
+    order = np.lexsort((spans.end, spans.start, spans.lane, spans.replica))
+    busy: list[tuple[float, int]] = []
+    free: list[int] = []
+    before: tuple[int, int] | None = None
+    columns = (order, spans.replica[order], spans.lane[order], spans.start[order], spans.end[order])
+    for place, replica, lane, start, end in zip(*(column.tolist() for column in columns), strict=True):
+        if (replica, lane) != before:
+            busy, free, before = [], [], (replica, lane)
+        while busy and busy[0][0] <= start:
+            heapq.heappush(free, heapq.heappop(busy)[1])
+        row = heapq.heappop(free) if free else len(busy)
+        heapq.heappush(busy, (end, row))
+        rows[place] = row
+    return rows
+
+
+def _processes(served: Columns, spans: Spans, rows: Array, names: Sequence[str]) -> Iterator[str]:
+    """Names of replicas and lanes, in the order in which they are shown; the router comes first."""
+    yield _named("process_name", 0, 0, {"name": "router"})
+    for replica in sorted(set(np.unique(served.replica[served.replica >= 0]).tolist()) | set(spans.replica.tolist())):
+        name = names[replica] if replica < len(names) else f"replica {replica}"
+        yield _named("process_name", replica + 1, 0, {"name": name})
+        yield _named("process_sort_index", replica + 1, 0, {"sort_index": replica + 1})
+    for replica, lane, row in sorted(set(zip(spans.replica.tolist(), spans.lane.tolist(), rows.tolist(), strict=True))):
+        thread = _thread(lane, row)
+        yield _named("thread_name", replica + 1, thread, {"name": f"{LANES[lane]} {row + 1}"})
+        yield _named("thread_sort_index", replica + 1, thread, {"sort_index": thread})
+
+
+def _named(kind: str, process: int, thread: int, what: dict[str, Any]) -> str:
+    return f'{{"ph":"M","pid":{process},"tid":{thread},"name":"{kind}","args":{json.dumps(what)}}}'
+
+
+def _failures(served: Columns) -> Iterator[str]:
+    """Requests that were rejected or lost, as marks of the router."""
+    for request in np.flatnonzero(served.state != FINISHED).tolist()[:MOST_REQUESTS]:
+        name = "rejected" if served.state[request] == REJECTED else "lost"
+        time = _us(float(served.arrival[request]))
+        yield f'{{"ph":"i","s":"p","pid":0,"tid":0,"ts":{time},"name":"{name}","args":{{"request":{request}}}}}'
+
+
+def _counters(timeline: Timeline) -> Iterator[str]:
+    kept = slice(None, None, _stride(timeline))
+    times, replicas = timeline.time[kept].tolist(), timeline.replica[kept].tolist()
+    for name, (column, unit) in COUNTERS.items():
+        for time, replica, value in zip(times, replicas, getattr(timeline, column)[kept].tolist(), strict=True):
+            yield f'{{"ph":"C","pid":{replica + 1},"ts":{_us(time)},"name":"{name}","args":{{"{unit}":{value}}}}}'
+
+
+def _stride(timeline: Timeline) -> int:
+    return max(-(-timeline.time.size // MOST_POINTS), 1)
+
+
+def _thread(lane: int, row: int) -> int:
+    return 1 + lane * ROWS + row
+
+
+def _us(seconds: float) -> str:
+    """Microseconds to a nanosecond, without an exponent."""
+    return f"{seconds * MICROSECOND:.3f}"
