@@ -33,7 +33,7 @@ MOONCAKE = """{"timestamp": 0, "input_length": 1030, "output_length": 500, "hash
 OWN = """arrival_s,input_tokens,output_tokens,session,priority,tenant,hash_ids
 0.5,100,10,a,1,chat,3 4
 1.25,200,20,,0,code,
-2,300,30,a,0,chat,3 4 5
+2,300,30,a,0,chat,3 4 5 6 7
 """
 
 
@@ -78,7 +78,7 @@ def test_mooncake(write: Any) -> None:
     assert trace.requests.arrival.tolist() == [0, 1.5]
     assert trace.requests.block_tokens == 512
     assert trace.requests.hashes is not None
-    assert [column.tolist() for column in trace.requests.hashes] == [[0, 3, 5], [0, 1, 2, 0, 7]]
+    assert [column.tolist() for column in trace.requests.hashes] == [[0, 2, 3], [0, 1, 0]]  # whole blocks
 
 
 def test_our_own(write: Any) -> None:
@@ -91,7 +91,7 @@ def test_our_own(write: Any) -> None:
     assert requests.priority.tolist() == [1, 0, 0]
     assert [trace.tenants[one] for one in trace.tenant] == ["chat", "code", "chat"]
     assert requests.hashes is not None
-    assert [column.tolist() for column in requests.hashes] == [[0, 2, 2, 5], [3, 4, 3, 4, 5]]
+    assert [column.tolist() for column in requests.hashes] == [[0, 1, 1, 5], [3, 3, 4, 5, 6]]
 
 
 @pytest.mark.parametrize("text", [AZURE, BURSTGPT, MOONCAKE, OWN])
@@ -132,7 +132,7 @@ def test_only_the_start_is_read_where_that_is_asked(write: Any) -> None:
     trace = read_trace(write(OWN), Reading(requests=1, block_tokens=64))
     assert trace.requests.arrival.size == 1
     assert trace.requests.hashes is not None
-    assert trace.requests.hashes[1].tolist() == [3, 4]
+    assert trace.requests.hashes[1].tolist() == [3]
 
 
 def test_time_is_scaled(write: Any) -> None:
@@ -148,7 +148,7 @@ def test_lines_out_of_order_are_sorted_where_that_is_asked(write: Any) -> None:
     requests = read_trace(write(text), Reading(sort=True, block_tokens=64)).requests
     assert requests.input_tokens.tolist() == [200, 300, 100]
     assert requests.hashes is not None
-    assert [column.tolist() for column in requests.hashes] == [[0, 0, 3, 5], [3, 4, 5, 3, 4]]
+    assert [column.tolist() for column in requests.hashes] == [[0, 0, 4, 5], [3, 4, 5, 6, 3]]
     assert requests.turn.tolist() == [0, 0, 1]
 
 

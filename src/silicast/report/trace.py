@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from silicast.report.files import replacing
-from silicast.serving.measures import FINISHED, REJECTED, Columns
+from silicast.serving.measures import FINISHED, REJECTED, Columns, Timeline
 
 Array = NDArray[Any]
 
@@ -32,16 +32,6 @@ ROWS = 100_000
 MOST_REQUESTS = 100_000
 MOST_POINTS = 200_000
 COUNTERS = {"batch": ("running", "requests"), "queue": ("waiting", "requests"), "KV cache": ("kv_blocks", "blocks")}
-
-
-class Timeline(Protocol):
-    """State of the replicas over time, one row per change; shape `(change,)`, time in s."""
-
-    time: Array
-    replica: Array
-    running: Array
-    waiting: Array
-    kv_blocks: Array
 
 
 @dataclass(frozen=True, slots=True)

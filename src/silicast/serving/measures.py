@@ -64,6 +64,16 @@ class Columns(Protocol):
     state: Array
 
 
+class Timeline(Protocol):
+    """State of the replicas over time, one row per change; shape `(change,)`, time in s."""
+
+    time: Array
+    replica: Array
+    running: Array
+    waiting: Array
+    kv_blocks: Array
+
+
 @dataclass(frozen=True, slots=True)
 class Slo:
     """Targets that each request must meet, in ms (None = none), and the percent of requests that must meet them."""

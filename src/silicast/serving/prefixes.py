@@ -64,3 +64,12 @@ def block_hashes(
     starts = np.cumsum(longest) - longest + groups * (prefix_tokens // block_tokens)
     own = starts[np.asarray(stream)[owner]] + place
     return offsets, np.where(shared, np.asarray(group)[owner] * (prefix_tokens // block_tokens) + place, own)
+
+
+def picked(hashes: tuple[Array, Array], rows: Array) -> tuple[Array, Array]:
+    """The ragged pair of some requests, or of all in another order."""
+    offsets, ids = hashes
+    counts = np.diff(offsets)[rows]
+    ends = np.cumsum(counts)
+    places = np.repeat(offsets[:-1][rows] - (ends - counts), counts) + np.arange(counts.sum())
+    return np.concatenate(([0], ends)), ids[places]

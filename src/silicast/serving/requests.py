@@ -1,40 +1,59 @@
-"""Traffic as columns: what arrives, in the order in which it arrives."""
+"""Traffic as columns: who arrives when, with how many tokens, and which prefixes are shared."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Requests sorted by arrival, one row each; every array has shape `(request,)`.
+    """Requests sorted by arrival, one row each.
 
-    arrival        s after the start of the run, float64
-    input_tokens   tokens of the prompt, int64
-    output_tokens  tokens to generate, int64
-    session        requests of one conversation share a number, -1 = none, int64
-    turn           place in its conversation, from 0, int64
-    hashes         prefix block hashes as a ragged pair `(offsets (request + 1,), ids)`, int64; None = nothing is shared
-    block_tokens   tokens that one hash stands for
-    priority       a smaller one goes first where the policy looks at it, int64
+    arrival         seconds at which the request reaches the service
+    input_tokens    tokens of the prompt
+    output_tokens   tokens that will be generated
+    session, turn   conversation the request belongs to (-1 = none) and its turn in it
+    hashes          None, or (offsets of length n + 1, ids): ids[offsets[i]:offsets[i + 1]] name the prefixes of request
+                    i, one id per full block of `block_tokens` tokens; equal ids are equal prefixes
+    block_tokens    tokens of one hashed block
+    priority        lower goes first
     """
 
-    arrival: Array
-    input_tokens: Array
-    output_tokens: Array
-    session: Array
-    turn: Array
-    hashes: tuple[Array, Array] | None
+    arrival: Floats
+    input_tokens: Ints
+    output_tokens: Ints
+    session: Ints
+    turn: Ints
+    hashes: tuple[Ints, Ints] | None
     block_tokens: int
-    priority: Array
+    priority: Ints
+
+    def __len__(self) -> int:
+        return len(self.arrival)
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """Requests go out in order, each when one of `concurrency` slots is free and has thought for `think_seconds`."""
+    """`concurrency` clients; each sends its next request `think_seconds` after its last one ended.
+
+    Requests go out in their order; their arrival column is not used.
+    """
 
     concurrency: int
     think_seconds: float = 0.0
+
+
+def requests(arrival: Any, input_tokens: Any, output_tokens: Any) -> Requests:
+    """Independent requests with nothing shared, from three columns (numbers are repeated)."""
+    times = np.atleast_1d(np.asarray(arrival, dtype=np.float64))
+    count = times.size
+    inputs, outputs = (
+        np.broadcast_to(np.asarray(column, dtype=np.int64), count).copy() for column in (input_tokens, output_tokens)
+    )
+    zero = np.zeros(count, dtype=np.int64)
+    return Requests(times, inputs, outputs, zero - 1, zero, None, 1, zero)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.errors import InputError, TraceError, not_found
+from silicast.serving.prefixes import picked
 from silicast.serving.requests import Requests
 from silicast.traces import cells, jsonl
 from silicast.traces.blocks import Block, blocks
@@ -157,10 +158,8 @@ def _ordered(name: str, table: Columns, how: Reading) -> Columns:
     order = np.argsort(table["arrival"], kind="stable")
     rows = {key: values[order] for key, values in table.items() if key != "hash_ids"}
     if "hash_ids" in table:
-        starts = np.cumsum(table["hash_counts"]) - table["hash_counts"]
-        counts = rows["hash_counts"]
-        first = np.repeat(starts[order] - (np.cumsum(counts) - counts), counts)
-        rows["hash_ids"] = table["hash_ids"][first + np.arange(first.size)]
+        offsets = np.concatenate(([0], np.cumsum(table["hash_counts"])))
+        rows["hash_ids"] = picked((offsets, table["hash_ids"]), order)[1]
     return rows
 
 
@@ -215,7 +214,7 @@ def _turns(session: Array) -> Array:
 
 
 def _offsets(name: str, table: Columns, block_tokens: int) -> tuple[Array, Array] | None:
-    """The ragged pair; no prompt has more blocks than its tokens fill."""
+    """The ragged pair of whole blocks; no prompt has more blocks than its tokens fill."""
     if "hash_counts" not in table:
         return None
     counts = table["hash_counts"]
@@ -226,4 +225,8 @@ def _offsets(name: str, table: Columns, block_tokens: int) -> tuple[Array, Array
             f"{name}, line {table['line'][row]}, column 'hash_ids': {counts[row]} hashes of {block_tokens} tokens are "
             f"more than an input of {table['input_tokens'][row]:,} tokens has; check block_tokens."
         )
-    return np.concatenate(([0], np.cumsum(counts))), table["hash_ids"]
+    # a hash of the part of a block at the end is in the trace, but no engine keeps part of a block
+    whole = np.minimum(counts, table["input_tokens"] // block_tokens)
+    ends = np.cumsum(whole)
+    kept = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) < np.repeat(whole, counts)
+    return np.concatenate(([0], ends)), table["hash_ids"][kept]
