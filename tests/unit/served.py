@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from silicast.serving.measures import Hardware
 from silicast.serving.requests import Requests
+from silicast.simulation import Simulation, draw, scenario_of
+from silicast.simulation.answer import Replicas
 
 Array = Any
 
@@ -54,10 +57,10 @@ def requests(count: int = 200, rate: float = 4.0, seed: int = 3) -> Requests:
     )  # fmt: skip
 
 
-def outcome(sent: Requests, replicas: int = 2, slots: int = 4) -> Outcome:
+def outcome(sent: Requests, replicas: int = 2, slots: int = 4, reject: bool = True) -> Outcome:
     """Each replica answers `slots` requests at once at 10,000 input and 50 output tokens/s; every 50th is rejected."""
     free = np.zeros((replicas, slots))
-    state = (np.arange(sent.arrival.size) % 50 == 49).astype(np.int64)
+    state = (reject & (np.arange(sent.arrival.size) % 50 == 49)).astype(np.int64)
     served = [np.full(sent.arrival.size, np.nan) for _ in range(3)]
     replica = np.full(sent.arrival.size, -1)
     for place in np.flatnonzero(state == 0):
@@ -84,6 +87,34 @@ def changes(served: Outcome) -> Changes:
     running, waiting = np.zeros(order.size, dtype=int), np.zeros(order.size, dtype=int)
     for one in np.unique(replica):
         own = replica[order] == one
-        running[own] = np.cumsum((kind[order] == 1).astype(int) - (kind[order] == 2))[own]
-        waiting[own] = np.cumsum((kind[order] == 0).astype(int) - (kind[order] == 1))[own]
+        came, began, ended = (own & (kind[order] == what) for what in range(3))
+        running[own] = np.cumsum(began.astype(int) - ended)[own]
+        waiting[own] = np.cumsum(came.astype(int) - began)[own]
     return Changes(moments[order], replica[order], running, waiting, running * 100)
+
+
+def simulation(count: int = 400, rate: float = 3.0, **given: Any) -> Simulation:
+    """A run of two kinds of traffic on two pools, answered by the simplest of servers."""
+    lengths = {"input_tokens": {"kind": "uniform", "low": 1, "high": 2000}}
+    scenario = scenario_of(
+        {
+            "name": "two <tenants>",
+            "seed": 5,
+            "requests": count,
+            "traffic": [
+                {"name": name, "arrivals": {"kind": "poisson", "rate": rate / 2}, **lengths, "output_tokens": tokens}
+                for name, tokens in (("chat [bold]", 100), ("code", 40))
+            ],
+            "deployment": {"model": "some/model", "pools": [{"chip": "chip-a", "replicas": 2, "tp": 4}]},
+            "slo": {"ttft": "300ms", "tpot": "50ms"},
+        }
+    )
+    drawn = draw(scenario)
+    served = outcome(drawn.requests)
+    end = float(np.nanmax(served.finished))
+    replicas = Replicas(("mixed",), np.zeros(2, dtype=int), np.array([end, end / 2]), np.full(2, 3e5), np.full(2, 1000))
+    gaps = Histogram(np.array([0.02, 0.04]), np.array([9.0, 1.0]))
+    return Simulation(
+        scenario, drawn, served, Hardware(8, 4), replicas, gaps=gaps, timeline=changes(served),
+        **{"tier": "datasheet", "warnings": ("made for a test.",)} | given,
+    )  # fmt: skip

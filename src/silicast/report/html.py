@@ -65,29 +65,30 @@ def render(answer: Comparison, command: str | None = None) -> str:
         "command": escape(command or known_command(answer)),
         "incomplete": "" if command else f"<p>{INCOMPLETE}</p>",
     }
-    return Template(_asset("report.html")).substitute(parts, specifications=figures.scripts(), **_frame())
+    return Template(asset("report.html")).substitute(parts, specifications=figures.scripts(), **frame())
 
 
-def _frame() -> dict[str, str]:
-    """What every report has."""
+def frame() -> dict[str, str]:
+    """What every report has: version, style, chart library and licences."""
     return {
         "version": escape(__version__),
         "draws": f"{DRAWS}",
         "tiers": "".join(f"<dt>{tier}</dt><dd>{meaning}</dd>" for tier, meaning in TIERS.items()),
-        "licences": escape(_asset("vega-licences.txt")),
+        "licences": escape(asset("vega-licences.txt")),
         "colours": _colours(),
-        "style": _asset("report.css"),
+        "style": asset("report.css"),
         "vega": _script("vega.js"),
         "draw": _script("report.js"),
     }
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file in `assets/`."""
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def _script(name: str) -> str:
-    return _asset(name).replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return asset(name).replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _colours() -> str:

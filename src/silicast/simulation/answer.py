@@ -19,13 +19,15 @@ Array = NDArray[Any]
 class Replicas:
     """Which pool each replica belongs to (a place in `pools`), how long it worked, and the energy it took.
 
-    `busy_s` and `energy_j` have shape `(replica,)`; energy is None where the chip has no power.
+    `busy_s` and `energy_j` have shape `(replica,)`; energy is None where the chip has no power. `kv_blocks` is the room
+    of the cache of each.
     """
 
     pools: tuple[str, ...]
     pool: Array
     busy_s: Array
     energy_j: Array | None = None
+    kv_blocks: Array | None = None
 
     @property
     def names(self) -> list[str]:
