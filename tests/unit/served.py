@@ -26,17 +26,24 @@ class Outcome:
     cached_tokens: Array
     replica: Array
     state: Array
+    gaps: Any = None
+    timeline: Any = None
 
 
 @dataclass
-class Changes:
+class Steps:
     """A timeline."""
 
-    time: Array
-    replica: Array
+    start: Array
+    end: Array
     running: Array
     waiting: Array
     kv_blocks: Array
+    kind: Array
+    steps: Array
+    decodes: Array
+    tokens: Array
+    replica: Array
 
 
 @dataclass
@@ -44,7 +51,7 @@ class Histogram:
     """Gaps between tokens."""
 
     seconds: Array
-    counts: Array
+    weights: Array
 
 
 def requests(count: int = 200, rate: float = 4.0, seed: int = 3) -> Requests:
@@ -60,10 +67,10 @@ def requests(count: int = 200, rate: float = 4.0, seed: int = 3) -> Requests:
 def outcome(sent: Requests, replicas: int = 2, slots: int = 4, reject: bool = True) -> Outcome:
     """Each replica answers `slots` requests at once at 10,000 input and 50 output tokens/s; every 50th is rejected."""
     free = np.zeros((replicas, slots))
-    state = (reject & (np.arange(sent.arrival.size) % 50 == 49)).astype(np.int64)
+    state = 1 + (reject & (np.arange(sent.arrival.size) % 50 == 49)).astype(np.int64)
     served = [np.full(sent.arrival.size, np.nan) for _ in range(3)]
     replica = np.full(sent.arrival.size, -1)
-    for place in np.flatnonzero(state == 0):
+    for place in np.flatnonzero(state == 1):
         at = np.unravel_index(np.argmin(free), free.shape)
         begin = max(float(free[at]), float(sent.arrival[place]))
         first = begin + sent.input_tokens[place] / 10_000
@@ -73,24 +80,28 @@ def outcome(sent: Requests, replicas: int = 2, slots: int = 4, reject: bool = Tr
             column[place] = value
     none = np.zeros(sent.arrival.size, dtype=np.int64)
     return Outcome(
-        sent.arrival, *served, np.where(state == 0, sent.output_tokens, 0), none, sent.input_tokens // 4, replica, state
+        sent.arrival, *served, np.where(state == 1, sent.output_tokens, 0), none, sent.input_tokens // 4, replica, state
     )
 
 
-def changes(served: Outcome) -> Changes:
-    """Running and waiting requests of each replica at every start and end."""
-    done = served.state == 0
-    moments = np.concatenate([served.arrival[done], served.dispatched[done], served.finished[done]])
-    kind = np.repeat([0, 1, 2], done.sum())
-    replica = np.tile(served.replica[done], 3)
-    order = np.argsort(moments, kind="stable")
-    running, waiting = np.zeros(order.size, dtype=int), np.zeros(order.size, dtype=int)
-    for one in np.unique(replica):
-        own = replica[order] == one
-        came, began, ended = (own & (kind[order] == what) for what in range(3))
-        running[own] = np.cumsum(began.astype(int) - ended)[own]
-        waiting[own] = np.cumsum(came.astype(int) - began)[own]
-    return Changes(moments[order], replica[order], running, waiting, running * 100)
+def steps(served: Outcome) -> Steps:
+    """One row for the time between two starts or ends at a replica, with what ran and waited then."""
+    done = served.state == 1
+    parts = []
+    for one in np.unique(served.replica[done]):
+        own = done & (served.replica == one)
+        moments = np.unique(np.concatenate([served.arrival[own], served.dispatched[own], served.finished[own]]))
+        middles = (moments[1:] + moments[:-1]) / 2
+        came, began, ended = (
+            np.searchsorted(np.sort(times[own]), middles)
+            for times in (served.arrival, served.dispatched, served.finished)
+        )
+        busy = began > ended
+        running, waiting = (began - ended)[busy], (came - began)[busy]
+        ones = np.ones(running.size, dtype=int)
+        parts.append((moments[:-1][busy], moments[1:][busy], running, waiting, running * 100, ones * 2, ones, running,
+                      ones * 0, ones * one))  # fmt: skip
+    return Steps(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def simulation(count: int = 400, rate: float = 3.0, **given: Any) -> Simulation:
@@ -113,8 +124,9 @@ def simulation(count: int = 400, rate: float = 3.0, **given: Any) -> Simulation:
     served = outcome(drawn.requests)
     end = float(np.nanmax(served.finished))
     replicas = Replicas(("mixed",), np.zeros(2, dtype=int), np.array([end, end / 2]), np.full(2, 3e5), np.full(2, 1000))
-    gaps = Histogram(np.array([0.02, 0.04]), np.array([9.0, 1.0]))
+    served.gaps = Histogram(np.array([0.02, 0.04]), np.array([9.0, 1.0]))
+    served.timeline = steps(served)
     return Simulation(
-        scenario, drawn, served, Hardware(8, 4), replicas, gaps=gaps, timeline=changes(served),
+        scenario, drawn, served, Hardware(8, 4), replicas,
         **{"tier": "datasheet", "warnings": ("made for a test.",)} | given,
     )  # fmt: skip

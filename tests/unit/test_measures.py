@@ -22,7 +22,7 @@ PUBLISHED = {
 @dataclass
 class Histogram:
     seconds: Any
-    counts: Any
+    weights: Any
 
 
 def rows(**given: Any) -> Rows:
@@ -36,7 +36,7 @@ def rows(**given: Any) -> Rows:
         "output_tokens": [5, 1, 0],
         "preemptions": [1, 0, 0],
         "cached_tokens": [64, 0, 0],
-        "state": [0, 0, 1],
+        "state": [1, 1, 2],
     } | given
     return Rows(**{name: np.array(values) for name, values in columns.items()})
 
@@ -80,7 +80,7 @@ def test_all_targets_of_an_slo_count_at_once() -> None:
 
 
 def test_an_slo_is_met_at_its_percentile() -> None:
-    finished = rows(state=[0, 0, 0], first_token=[0.5, 1.2, 2.1], finished=[0.9, 1.2, 2.2], dispatched=[0.0, 1.0, 2.0])
+    finished = rows(state=[1, 1, 1], first_token=[0.5, 1.2, 2.1], finished=[0.9, 1.2, 2.2], dispatched=[0.0, 1.0, 2.0])
     assert summary(finished, Slo(ttft_ms=300, percentile=66))["slo_met"] is True
     assert summary(finished, Slo(ttft_ms=300))["slo_met"] is False
 
@@ -91,7 +91,7 @@ def test_without_targets_there_is_no_goodput() -> None:
     assert found["slo_met"] is None
 
 
-@pytest.mark.parametrize("state", [[1, 1, 1], [2, 2, 2]])
+@pytest.mark.parametrize("state", [[2, 2, 2], [3, 3, 3]])
 def test_nothing_finished_is_not_an_error(state: list[int]) -> None:
     found = summary(rows(state=state), Slo(ttft_ms=300), Histogram(np.array([0.1]), np.array([0.0])), Hardware(8, 8))
     assert found["completed"] == 0
@@ -101,6 +101,12 @@ def test_nothing_finished_is_not_an_error(state: list[int]) -> None:
     assert found["request_goodput"] == 0
     assert found["slo_met"] is False
     assert all(found[f"{kind}_{name}_ms"] is None for kind in ("mean", "p99") for name in ("ttft", "tpot", "itl"))
+
+
+def test_what_is_open_when_a_run_is_broken_off_counts_neither_way() -> None:
+    found = summary(rows(state=[1, 1, 0]), Slo(ttft_ms=1000))
+    assert (found["completed"], found["failed"]) == (2, 0)
+    assert found["slo_attainment"] == 1
 
 
 def test_no_requests_at_all() -> None:
@@ -136,7 +142,7 @@ def runs(draw: Any) -> Rows:
     outputs = np.array(draw(st.lists(st.integers(1, 50), min_size=count, max_size=count)))
     finished = np.where(outputs > 1, first + times(9), first)
     zero = np.zeros(count, dtype=np.int64)
-    return Rows(arrival, arrival, first, finished, zero + 10, outputs, zero, zero, zero)
+    return Rows(arrival, arrival, first, finished, zero + 10, outputs, zero, zero, zero + 1)
 
 
 @given(runs())

@@ -23,6 +23,7 @@ from tests.unit import served as made
 
 SENT = made.requests()
 SERVED = made.outcome(SENT)
+SERVED.timeline = made.steps(SERVED)
 
 
 def events(path: Path) -> list[dict[str, Any]]:
@@ -37,7 +38,7 @@ def text(path: Path) -> str:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     path = tmp_path_factory.mktemp("trace") / "run.json.gz"
-    notes = write_trace(path, SERVED, timeline=made.changes(SERVED), names=["prefill, h100", 'a "b"'])
+    notes = write_trace(path, SERVED, names=["prefill, h100", 'a "b"'])
     assert notes == ()
     return events(path)
 
@@ -46,7 +47,7 @@ def test_replicas_are_processes_with_lanes_and_counters(written: list[dict[str, 
     names = {event["pid"]: event["args"]["name"] for event in written if event["name"] == "process_name"}
     assert names == {0: "router", 1: "prefill, h100", 2: 'a "b"'}
     lanes = {event["args"]["name"].rpartition(" ")[0] for event in written if event["name"] == "thread_name"}
-    assert lanes == {"queue", "prefill", "decode"}
+    assert lanes == {"steps", "queue", "prefill", "decode"}
     counters = {event["name"] for event in written if event["ph"] == "C"}
     assert counters == {"batch", "queue", "KV cache"}
 
@@ -54,15 +55,33 @@ def test_replicas_are_processes_with_lanes_and_counters(written: list[dict[str, 
 def test_every_span_is_whole_and_named(written: list[dict[str, Any]]) -> None:
     threads = {(event["pid"], event["tid"]) for event in written if event["name"] == "thread_name"}
     spans = [event for event in written if event["ph"] == "X"]
-    done = SERVED.state == 0
-    assert len(spans) == 3 * done.sum()
     assert {(event["pid"], event["tid"]) for event in spans} == threads
+    done = SERVED.state == 1
+    spans = [event for event in spans if event["cat"] != "steps"]
+    assert len(spans) == 3 * done.sum()
     assert all(event["dur"] >= 0 and event["ts"] >= 0 for event in spans)
     assert sum(event["dur"] for event in spans) == pytest.approx(
         np.sum(SERVED.finished[done] - SERVED.arrival[done]) * 1e6, rel=1e-6
     )
     decode = next(event for event in spans if event["cat"] == "decode" and event["name"] == "7")
     assert decode["args"]["output_tokens"] == SENT.output_tokens[7]
+
+
+def test_steps_say_what_they_carried(written: list[dict[str, Any]]) -> None:
+    steps = [event for event in written if event.get("cat") == "steps"]
+    assert len(steps) == SERVED.timeline.start.size
+    assert {event["name"] for event in steps} == {"decode"}
+    assert max(event["args"]["decoding requests"] for event in steps) == 4
+
+
+def test_counters_fall_to_zero_when_nothing_runs(written: list[dict[str, Any]]) -> None:
+    last: dict[tuple[int, str], Any] = {}
+    for event in written:
+        if event["ph"] == "C":
+            last[event["pid"], event["name"]] = event["args"]
+    assert last[1, "batch"] == {"requests": 0}
+    assert last[2, "queue"] == {"requests": 0}
+    assert last[2, "KV cache"]["blocks"] > 0
 
 
 def test_failures_are_marks_of_the_router(written: list[dict[str, Any]]) -> None:
@@ -108,15 +127,13 @@ def test_transfers_are_a_lane_of_their_own(tmp_path: Path) -> None:
 
 def test_a_long_run_is_cut_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "MOST_REQUESTS", 10)
-    monkeypatch.setattr(trace, "MOST_POINTS", 100)
-    timeline = made.changes(SERVED)
+    monkeypatch.setattr(trace, "MOST_STEPS", 100)
     path = tmp_path / "run.json"
-    notes = write_trace(path, SERVED, timeline=timeline)
+    notes = write_trace(path, SERVED)
     assert notes[0] == "The first 10 of 200 requests are shown."
-    assert f"of {timeline.time.size:,} changes" in notes[1]
+    assert notes[1] == f"The first 100 of {SERVED.timeline.start.size:,} steps are shown."
     assert json.loads(path.read_text())["otherData"]["notes"] == list(notes)
-    assert len([event for event in events(path) if event["ph"] == "X"]) == 30
-    assert len([event for event in events(path) if event["ph"] == "C"]) <= 300
+    assert len([event for event in events(path) if event["ph"] == "X"]) == 130
 
 
 def test_the_same_run_gives_the_same_file(tmp_path: Path) -> None:
@@ -126,7 +143,7 @@ def test_the_same_run_gives_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_run_without_requests_is_a_trace(tmp_path: Path) -> None:
-    none = made.Outcome(*(column[:0] for column in vars(SERVED).values()))
+    none = made.Outcome(*(column[:0] for column in list(vars(SERVED).values())[:9]))
     write_trace(tmp_path / "run.json", none)
     assert [event["ph"] for event in events(tmp_path / "run.json")] == ["M"]
 

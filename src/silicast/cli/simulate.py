@@ -211,7 +211,7 @@ def _write(
         write_simulation(answer, html, shlex.join(["silicast", *sys.argv[1:]]), runs)
         told.append(f"Report: {html}")
     if trace is not None:
-        notes = write_trace(trace, answer.served, timeline=answer.timeline, names=answer.replicas.names)
+        notes = write_trace(trace, answer.served, names=answer.replicas.names)
         told.append(" ".join([f"Trace: {trace} (open it at ui.perfetto.dev).", *notes]))
     if requests is not None:
         write_requests(columns(answer.served, answer.drawn.requests), requests)

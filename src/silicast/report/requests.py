@@ -16,7 +16,8 @@ from silicast.serving.requests import Requests
 
 Array = NDArray[Any]
 
-STATES = ("finished", "rejected", "lost")
+#: by number of the state
+STATES = ("open", "finished", "rejected", "lost")
 INSTALL = "pip install 'silicast[parquet]'"
 #: lines that are written in one go
 AT_ONCE = 1 << 16

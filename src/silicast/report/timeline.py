@@ -46,31 +46,35 @@ class Slices:
         """Events per second in each slice."""
         return np.asarray(np.histogram(times, self.edges)[0] / self.width)
 
-    def mean(self, times: Array, values: Array) -> Array:
-        """Mean over each slice of a value that holds from one of `times` (sorted, s) to the next; 0 before that."""
-        if not times.size:
+    def mean(self, starts: Array, ends: Array, values: Array) -> Array:
+        """Mean over each slice of a value that holds from `starts` to `ends` (s, in order, none overlaps the next)."""
+        corners = np.stack((starts, ends), axis=-1).ravel()
+        steps = np.stack((values * (ends - starts), np.zeros(values.size)), axis=-1).ravel()
+        sums = np.concatenate(([0.0], np.cumsum(steps)[:-1]))
+        if not corners.size:
             return np.zeros(self.edges.size - 1)
-        end = max(float(self.edges[-1]), float(times[-1]))
-        corners = np.append(times, end)
-        sums = np.concatenate(([0.0], np.cumsum(values * np.diff(corners))))
-        return np.asarray(np.diff(np.interp(self.edges, corners, sums, left=0.0)) / self.width)
+        return np.asarray(np.diff(np.interp(self.edges, corners, sums)) / self.width)
 
 
 def held(answer: Simulation, slices: Slices, column: str) -> dict[str, Array]:
     """Sum over the replicas of each pool of a column of the timeline, mean over each slice."""
-    timeline = answer.timeline
+    timeline = answer.served.timeline
     if timeline is None:
         return {}
     replicas = answer.replicas
     found = {name: np.zeros(slices.edges.size - 1) for name in replicas.pools}
     for replica, pool in enumerate(replicas.pool.tolist()):
-        found[replicas.pools[pool]] += slices.mean(*_own(timeline, replica, column))
+        own = timeline.replica == replica
+        values = np.asarray(getattr(timeline, column)[own], dtype=float)
+        found[replicas.pools[pool]] += slices.mean(*_spans(timeline, own, column, float(slices.edges[-1])), values)
     return found
 
 
-def _own(timeline: Timeline, replica: int, column: str) -> tuple[Array, Array]:
-    own = timeline.replica == replica
-    return timeline.time[own], np.asarray(getattr(timeline, column)[own], dtype=float)
+def _spans(timeline: Timeline, own: Array, column: str, end: float) -> tuple[Array, Array]:
+    """From when to when each row of a replica holds: requests until it ends, the cache until the next row."""
+    starts = timeline.start[own]
+    following = np.append(starts[1:], max(end, float(np.max(starts, initial=0.0))))
+    return starts, following if column == "kv_blocks" else np.minimum(following, timeline.end[own])
 
 
 def batch_rows(answer: Simulation, slices: Slices) -> list[Row]:
@@ -102,7 +106,7 @@ def rate_rows(answer: Simulation, slices: Slices) -> list[Row]:
     """Requests/s that were sent, answered, and answered within all targets."""
     rows = answer.rows
     slo = answer.scenario.slo.law()
-    lines = {"sent": rows.arrival, "answered": rows.finished[rows.done]}
+    lines = {"sent": rows.arrival[np.isfinite(rows.arrival)], "answered": rows.finished[rows.done]}
     if slo.stated:
         lines["answered within the targets"] = rows.finished[good(rows, slo)]
     return [

@@ -1,8 +1,8 @@
 """A run as a Chrome trace (JSON, gzip for `.gz`) that opens in Perfetto and chrome://tracing.
 
-Replicas are processes. Each has lanes for queue, prefill, transfer and decode, as many of a kind as run at once, and
-counters for the batch, the queue and the blocks of the KV cache. Format: "Trace Event Format" of the Chromium project;
-`ts` and `dur` are in microseconds.
+Replicas are processes. Each has a lane for its steps, lanes for queue, prefill, transfer and decode of the requests, as
+many of a kind as run at once, and counters for the batch, the queue and the blocks of the KV cache. Format: "Trace Event
+Format" of the Chromium project; `ts` and `dur` are in microseconds.
 """
 
 import gzip
@@ -19,18 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.report.files import replacing
-from silicast.serving.measures import FINISHED, REJECTED, Columns, Timeline
+from silicast.serving.measures import FINISHED, LOST, REJECTED, Columns, Timeline
 
 Array = NDArray[Any]
 
 MICROSECOND = 1e6
-LANES = ("queue", "prefill", "transfer", "decode")
-QUEUE, PREFILL, TRANSFER, DECODE = range(len(LANES))
+LANES = ("steps", "queue", "prefill", "transfer", "decode")
+STEPS, QUEUE, PREFILL, TRANSFER, DECODE = range(len(LANES))
 #: rows of one kind of lane; more would share a number with the next kind
 ROWS = 100_000
 #: a trace with more is slow to open; the rest of the run is left out, and the file says so
 MOST_REQUESTS = 100_000
-MOST_POINTS = 200_000
+MOST_STEPS = 200_000
+#: by number of the kind of a step
+KINDS = ("idle", "prefill", "decode", "prefill and decode")
 COUNTERS = {"batch": ("running", "requests"), "queue": ("waiting", "requests"), "KV cache": ("kv_blocks", "blocks")}
 
 
@@ -67,18 +69,16 @@ class Spans:
         return Spans(*(getattr(self, item.name)[kept] for item in fields(self)))
 
 
-def write_trace(
-    path: Path, served: Columns, spans: Spans | None = None, timeline: Timeline | None = None, names: Sequence[str] = ()
-) -> tuple[str, ...]:
+def write_trace(path: Path, served: Columns, spans: Spans | None = None, names: Sequence[str] = ()) -> tuple[str, ...]:
     """Write the trace; returns notes on what was left out. `names`: one per replica. Raises InputError.
 
     `spans` may hold more than `Spans.of(served)`, such as transfers between pools.
     """
     shown = _first(spans or Spans.of(served))
-    notes = _notes(served, timeline)
+    notes = _notes(served)
     with replacing(path, "trace") as fresh, _opened(fresh, path.suffix == ".gz") as file:
         file.write('{"displayTimeUnit":"ms","otherData":' + json.dumps({"notes": list(notes)}) + ',"traceEvents":[\n')
-        events = _events(served, shown, timeline, names)
+        events = _events(served, shown, names)
         file.write(next(events, ""))
         for event in events:
             file.write(",\n" + event)
@@ -102,28 +102,49 @@ def _first(spans: Spans) -> Spans:
     return spans.where(spans.request < MOST_REQUESTS)
 
 
-def _notes(served: Columns, timeline: Timeline | None) -> tuple[str, ...]:
+def _notes(served: Columns) -> tuple[str, ...]:
     notes = []
     if served.state.size > MOST_REQUESTS:
         notes.append(f"The first {MOST_REQUESTS:,} of {served.state.size:,} requests are shown.")
-    if timeline is not None and timeline.time.size > MOST_POINTS:
-        notes.append(f"Counters show every {_stride(timeline)}th of {timeline.time.size:,} changes.")
+    if served.timeline is not None and served.timeline.start.size > MOST_STEPS:
+        notes.append(f"The first {MOST_STEPS:,} of {served.timeline.start.size:,} steps are shown.")
     return tuple(notes)
 
 
-def _events(served: Columns, spans: Spans, timeline: Timeline | None, names: Sequence[str]) -> Iterator[str]:
-    rows = _rows(spans)
-    yield from _processes(served, spans, rows, names)
-    columns = (spans.request, spans.replica, spans.lane, rows, spans.start, spans.end)
+def _events(served: Columns, spans: Spans, names: Sequence[str]) -> Iterator[str]:
+    steps, kept = _steps(served.timeline)
+    both = Spans.joined([spans, steps])
+    rows = _rows(both)
+    yield from _processes(served, both, rows, names)
+    columns = (both.request, both.replica, both.lane, rows, both.start, both.end)
     for request, replica, lane, row, start, end in zip(*(column.tolist() for column in columns), strict=True):
-        arguments = _arguments(served, request, lane)
+        name, arguments = _shown(served, request, lane)
         yield (
             f'{{"ph":"X","pid":{replica + 1},"tid":{_thread(lane, row)},"ts":{_us(start)},"dur":{_us(end - start)},'
-            f'"cat":"{LANES[lane]}","name":"{request}","args":{arguments}}}'
+            f'"cat":"{LANES[lane]}","name":"{name}","args":{arguments}}}'
         )
     yield from _failures(served)
-    if timeline is not None:
-        yield from _counters(timeline)
+    if served.timeline is not None:
+        yield from _counters(served.timeline, kept)
+
+
+def _steps(timeline: Timeline | None) -> tuple[Spans, Array]:
+    """The first steps as spans, whose `request` is the row of the timeline; and these rows."""
+    none = np.zeros(0, dtype=np.int64)
+    if timeline is None:
+        return Spans(none, none, none, none, none), none
+    kept = np.argsort(timeline.start, kind="stable")[:MOST_STEPS]
+    lane = np.full(kept.size, STEPS)
+    return Spans(kept, timeline.replica[kept], lane, timeline.start[kept], timeline.end[kept]), kept
+
+
+def _shown(served: Columns, row: int, lane: int) -> tuple[str, str]:
+    """The name of a span and what a click on it shows."""
+    if lane != STEPS or served.timeline is None:
+        return f"{row}", _arguments(served, row, lane)
+    log = served.timeline
+    details = {"steps": log.steps, "decoding requests": log.decodes, "prompt tokens": log.tokens}
+    return KINDS[log.kind[row]], json.dumps({name: int(column[row]) for name, column in details.items()})
 
 
 def _arguments(served: Columns, request: int, lane: int) -> str:
@@ -174,22 +195,29 @@ def _named(kind: str, process: int, thread: int, what: dict[str, Any]) -> str:
 
 def _failures(served: Columns) -> Iterator[str]:
     """Requests that were rejected or lost, as marks of the router."""
-    for request in np.flatnonzero(served.state != FINISHED).tolist()[:MOST_REQUESTS]:
+    for request in np.flatnonzero(np.isin(served.state, (REJECTED, LOST))).tolist()[:MOST_REQUESTS]:
         name = "rejected" if served.state[request] == REJECTED else "lost"
         time = _us(float(served.arrival[request]))
         yield f'{{"ph":"i","s":"p","pid":0,"tid":0,"ts":{time},"name":"{name}","args":{{"request":{request}}}}}'
 
 
-def _counters(timeline: Timeline) -> Iterator[str]:
-    kept = slice(None, None, _stride(timeline))
-    times, replicas = timeline.time[kept].tolist(), timeline.replica[kept].tolist()
+def _counters(timeline: Timeline, kept: Array) -> Iterator[str]:
+    """The state from the start of each step; nothing runs and waits from its end where no step follows at once."""
+    order = kept[np.lexsort((timeline.start[kept], timeline.replica[kept]))]
+    replicas, starts, ends = timeline.replica[order], timeline.start[order], timeline.end[order]
+    idle = np.append((replicas[1:] != replicas[:-1]) | (starts[1:] > ends[:-1]), True)[: order.size]
     for name, (column, unit) in COUNTERS.items():
-        for time, replica, value in zip(times, replicas, getattr(timeline, column)[kept].tolist(), strict=True):
-            yield f'{{"ph":"C","pid":{replica + 1},"ts":{_us(time)},"name":"{name}","args":{{"{unit}":{value}}}}}'
+        values = getattr(timeline, column)[order]
+        for replica, start, end, value, last in zip(
+            replicas.tolist(), starts.tolist(), ends.tolist(), values.tolist(), idle.tolist(), strict=True
+        ):
+            yield _count(replica, start, name, unit, value)
+            if last and column != "kv_blocks":
+                yield _count(replica, end, name, unit, 0)
 
 
-def _stride(timeline: Timeline) -> int:
-    return max(-(-timeline.time.size // MOST_POINTS), 1)
+def _count(replica: int, time: float, name: str, unit: str, value: int) -> str:
+    return f'{{"ph":"C","pid":{replica + 1},"ts":{_us(time)},"name":"{name}","args":{{"{unit}":{value}}}}}'
 
 
 def _thread(lane: int, row: int) -> int:

@@ -32,25 +32,46 @@ MOST_BUCKETS = 10**7
 #: s: tokens that take less time together come at once, for the peak of one second
 LEAST_FLOW = 1e-3
 
-FINISHED, REJECTED, LOST = 0, 1, 2
+#: what became of a request: still in the system when the run ended, answered, can never fit, its replica failed
+OPEN, FINISHED, REJECTED, LOST = range(4)
 
 
 class Gaps(Protocol):
-    """A histogram of the gaps between tokens: seconds of each bin and how often they were seen; shape `(bin,)`."""
+    """A histogram of the gaps between tokens: how often each bin was seen, and the middle of each in s; `(bin,)`."""
+
+    weights: Array
 
     @property
     def seconds(self) -> Array:
         """The middle of each bin."""
 
-    @property
-    def counts(self) -> Array:
-        """Weighted counts."""
+
+class Timeline(Protocol):
+    """One row per step (or per run of `steps` equal ones) of a replica, in order of `start` at each; shape `(row,)`.
+
+    start, end        s
+    running, waiting  requests of the replica
+    kv_blocks         blocks that its cache holds
+    kind              1 prefill, 2 decode, 3 both
+    decodes, tokens   decoding requests and prompt tokens of each of these steps
+    """
+
+    start: Array
+    end: Array
+    running: Array
+    waiting: Array
+    kv_blocks: Array
+    kind: Array
+    steps: Array
+    decodes: Array
+    tokens: Array
+    replica: Array
 
 
 class Columns(Protocol):
     """The columns of an outcome that are measured; shape `(request,)`, times in s after the start of the run.
 
-    `state` is 0 finished, 1 rejected, 2 lost. In a closed loop `arrival` is when the slot of the request was free.
+    NaN = did not happen. In a closed loop `arrival` is when the slot of the request was free.
     """
 
     arrival: Array
@@ -63,15 +84,13 @@ class Columns(Protocol):
     replica: Array
     state: Array
 
+    @property
+    def gaps(self) -> Gaps | None:
+        """The gaps between tokens, where they were kept."""
 
-class Timeline(Protocol):
-    """State of the replicas over time, one row per change; shape `(change,)`, time in s."""
-
-    time: Array
-    replica: Array
-    running: Array
-    waiting: Array
-    kv_blocks: Array
+    @property
+    def timeline(self) -> Timeline | None:
+        """The steps of the replicas, where they were kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +222,10 @@ def statistics(name: str, seconds: Array) -> Summary:
 
 def gap_statistics(gaps: Gaps) -> Summary:
     """The same of the gaps between tokens (ITL), each bin as often as it was seen."""
-    seen = np.asarray(gaps.counts) > 0
+    seen = np.asarray(gaps.weights) > 0
     if not np.any(seen):
         return statistics("itl", np.array([]))
-    values, counts = np.asarray(gaps.seconds)[seen] * MS, np.asarray(gaps.counts)[seen]
+    values, counts = np.asarray(gaps.seconds)[seen] * MS, np.asarray(gaps.weights)[seen]
     mean = float(np.average(values, weights=counts))
     deviation = float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
     share = np.cumsum(counts) / np.sum(counts)
@@ -231,7 +250,7 @@ def _counts(rows: Rows, done: Rows) -> Summary:
     cached, inputs = int(done.cached_tokens.sum()), int(done.input_tokens.sum())
     return {
         "completed": int(done.state.size),
-        "failed": int(rows.state.size - done.state.size),
+        "failed": int(np.sum((rows.state == REJECTED) | (rows.state == LOST))),
         "rejected": int(np.sum(rows.state == REJECTED)),
         "lost": int(np.sum(rows.state == LOST)),
         "total_input_tokens": inputs,
@@ -256,7 +275,9 @@ def _goodput(rows: Rows, done: Rows, slo: Slo, span: float) -> Summary:
     if not slo.stated:
         return {"request_goodput": None, "slo_attainment": None, "slo_met": None}
     count = int(np.sum(good(done, slo)))
-    share = count / rows.state.size if rows.state.size else None
+    # what was still open when the run was broken off neither met nor missed a target
+    judged = int(np.sum(rows.state != OPEN))
+    share = count / judged if judged else None
     met = None if share is None else share * HUNDRED >= slo.percentile
     return {"request_goodput": count / span if span > 0 else 0.0, "slo_attainment": share, "slo_met": met}
 

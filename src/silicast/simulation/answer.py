@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.serving.measures import Columns, Gaps, Hardware, Rows, Summary, Timeline, summaries, summary
+from silicast.serving.measures import Columns, Hardware, Rows, Summary, summaries, summary
 from silicast.simulation.scenario import Scenario
 from silicast.simulation.traffic import Drawn
 
@@ -54,8 +54,6 @@ class Simulation:
     served: Columns
     hardware: Hardware
     replicas: Replicas
-    gaps: Gaps | None = None
-    timeline: Timeline | None = None
     sustainable_rate: float | None = None
     complete: bool = True
     tier: str = ""
@@ -69,7 +67,7 @@ class Simulation:
     @cached_property
     def summary(self) -> Summary:
         """The measures of the run, under the keys of `vllm bench serve`."""
-        found = summary(self.rows, self.scenario.slo.law(), self.gaps, self.hardware)
+        found = summary(self.rows, self.scenario.slo.law(), self.served.gaps, self.hardware)
         return found | self._energy(found)
 
     @cached_property
