@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from silicast.errors import InputError
-from silicast.serving.measures import Hardware, Rows, Slo, gap_statistics, good, summaries, summary
+from silicast.serving.measures import Hardware, Rows, Slo, gap_statistics, good, summaries, summary, sustainable_rate
 
 #: keys of the JSON of `vllm bench serve` 0.11.0 (vllm/benchmarks/serve.py:717-780) that do not list requests
 PUBLISHED = {
@@ -171,6 +171,36 @@ def test_groups_add_up(run: Rows, groups: int) -> None:
     for key in ("completed", "total_output_tokens", "request_throughput", "request_goodput", "output_throughput"):
         assert sum(part[key] or 0 for part in parts.values()) == pytest.approx(whole[key])
     assert {part["duration"] for part in parts.values()} == {whole["duration"]}
+
+
+@pytest.mark.parametrize("load", [0.3, 0.7, 0.9])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_queue_that_keeps_up_is_not_saturated(load: float, seed: int) -> None:
+    assert sustainable_rate(queue(load, seed)) is None
+
+
+@pytest.mark.parametrize("load", [1.3, 2.0, 10.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_queue_that_cannot_keep_up_tells_its_capacity(load: float, seed: int) -> None:
+    assert sustainable_rate(queue(load, seed)) == pytest.approx(5.0, rel=0.15)
+
+
+def test_requests_that_come_at_once_have_no_rate() -> None:
+    assert sustainable_rate(rows(arrival=[0.0, 0.0, 0.0])) is None
+
+
+def queue(load: float, seed: int, count: int = 3000) -> Rows:
+    """M/M/1 at 5 requests/s."""
+    random = np.random.default_rng(seed)
+    arrival = np.cumsum(random.exponential(1 / load / 5, count))
+    service = random.exponential(0.2, count)
+    finished = np.empty(count)
+    free = 0.0
+    for place in range(count):
+        free = max(free, float(arrival[place])) + service[place]
+        finished[place] = free
+    none = np.zeros(count, dtype=np.int64)
+    return Rows(arrival, arrival, finished, finished, none, none + 1, none, none, none + 1)
 
 
 @pytest.mark.parametrize(

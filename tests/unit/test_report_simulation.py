@@ -47,8 +47,11 @@ def test_the_verdict_and_the_numbers_are_printed(answer: Simulation) -> None:
 
 
 def test_saturation_and_a_broken_run_are_said() -> None:
-    text = printed(made.simulation(sustainable_rate=2.5, complete=False))
-    assert "Saturated: more came than the deployment can answer, 2.50 requests/s at most" in text
+    answer = made.simulation(rate=20.0, complete=False)
+    text = printed(answer)
+    # eight slots, answers of 100 and 40 tokens at 50 tokens/s after 0.1 s
+    assert answer.sustainable_rate == pytest.approx(8 / (0.1 + 69 / 50), rel=0.1)
+    assert "Saturated: more came than the deployment can answer" in text
     assert "Broken off" in text
 
 

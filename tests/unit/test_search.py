@@ -53,8 +53,14 @@ def test_impossible_targets_are_said_with_the_gentlest_run() -> None:
     assert offered(found.runs[-1]) < 1e-5
 
 
-def test_targets_that_nothing_breaks_end_the_search() -> None:
-    found = find_rate(run, scenario(slo={"tpot": "10s"}))
+def test_saturation_ends_the_search_where_no_target_does() -> None:
+    found = find_rate(run, scenario(slo={"tpot": "10s"}, requests=20_000))
+    assert found.rate == pytest.approx(1 / 0.3, rel=0.1)
+    assert not found.best.saturated
+
+
+def test_a_run_too_short_to_fail_ends_the_search() -> None:
+    found = find_rate(run, scenario(slo={"tpot": "10s"}, requests=2))
     assert found.factor == 2**20
     assert len(found.runs) == 21
 

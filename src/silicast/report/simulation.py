@@ -20,16 +20,16 @@ STATISTICS = {"mean": "mean", "median": "median", **{f"p{p:g}": f"p{p:g}" for p 
 
 #: columns of the tables of pools and tenants: key -> heading; latencies in ms
 GROUP = {
-    "completed": "answered",
+    "completed": "done",
     "request_throughput": "req/s",
-    "output_throughput": "out tok/s",
+    "output_throughput": "output\ntok/s",
     "mean_ttft_ms": "TTFT",
-    "p99_ttft_ms": "p99 TTFT",
+    "p99_ttft_ms": "p99\nTTFT",
     "mean_tpot_ms": "TPOT",
-    "p99_tpot_ms": "p99 TPOT",
+    "p99_tpot_ms": "p99\nTPOT",
     "slo_attainment": "met",
-    "prefix_hit": "hit",
-    "preemptions": "preempt",
+    "prefix_hit": "prefix\nhit",
+    "preemptions": "pre-\nempted",
     "utilisation": "busy",
 }
 SHARES = ("slo_attainment", "prefix_hit", "utilisation")

@@ -1,8 +1,8 @@
 """A run as a Chrome trace (JSON, gzip for `.gz`) that opens in Perfetto and chrome://tracing.
 
-Replicas are processes. Each has a lane for its steps, lanes for queue, prefill, transfer and decode of the requests, as
-many of a kind as run at once, and counters for the batch, the queue and the blocks of the KV cache. Format: "Trace Event
-Format" of the Chromium project; `ts` and `dur` are in microseconds.
+Replicas are processes. Each has a lane for its steps, lanes for queue, prefill, transfer and decode of requests (as
+many of a kind as run at once) and counters for the batch, the queue and the blocks of the KV cache. Format: "Trace
+Event Format" of the Chromium project; `ts` and `dur` are in microseconds.
 """
 
 import gzip

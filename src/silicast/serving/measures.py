@@ -29,6 +29,8 @@ HUNDRED = 100.0
 SLO_PERCENTILE = 90.0
 #: seconds of a run in which the busiest one is looked for
 MOST_BUCKETS = 10**7
+#: standard deviations of a Poisson count that a queue in balance does not reach
+FLUCTUATION = 4.0
 #: s: tokens that take less time together come at once, for the peak of one second
 LEAST_FLOW = 1e-3
 
@@ -208,6 +210,24 @@ def good(rows: Rows, slo: Slo) -> Array:
         if limit is not None:
             met &= ~(seconds * MS > limit)
     return met
+
+
+def sustainable_rate(rows: Rows) -> float | None:
+    """Requests/s that an open loop can answer, where more came than that; None where it kept up.
+
+    In the second half of the time in which requests were sent, arrivals and answers differ by what the system holds
+    more at the end. In a stable system that is a fluctuation, of the order of the root of their number; under overload
+    it grows with the time, and the answers per second are what the deployment can do.
+    """
+    taken = rows.where((rows.state != REJECTED) & np.isfinite(rows.arrival))
+    last = float(np.max(taken.arrival, initial=0.0))
+    if last == 0:
+        return None
+    middle = last / 2
+    arrived = int(np.sum(taken.arrival > middle))
+    answered = int(np.sum((taken.finished > middle) & (taken.finished <= last)))
+    growing = arrived - answered > FLUCTUATION * np.sqrt(arrived + answered)
+    return answered / middle if growing else None
 
 
 def statistics(name: str, seconds: Array) -> Summary:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.serving.measures import Columns, Hardware, Rows, Summary, summaries, summary
+from silicast.serving.measures import Columns, Hardware, Rows, Summary, summaries, summary, sustainable_rate
 from silicast.simulation.scenario import Scenario
 from silicast.simulation.traffic import Drawn
 
@@ -44,9 +44,8 @@ class Replicas:
 class Simulation:
     """One run. Measures are computed when they are asked for.
 
-    sustainable_rate   requests/s that the deployment can answer, where the traffic was more than that (saturated)
-    complete           False where the run was broken off: what had finished by then is valid
-    warnings           what the reader must know: fallbacks of the physics, rejected requests, saturation
+    complete  False where the run was broken off: what had finished by then is valid
+    warnings  what the reader must know: fallbacks of the physics, rejected requests, saturation
     """
 
     scenario: Scenario
@@ -54,7 +53,6 @@ class Simulation:
     served: Columns
     hardware: Hardware
     replicas: Replicas
-    sustainable_rate: float | None = None
     complete: bool = True
     tier: str = ""
     warnings: Sequence[str] = field(default=())
@@ -91,6 +89,11 @@ class Simulation:
         shares = self.replicas.busy_s / span if span > 0 else np.zeros(self.replicas.busy_s.size)
         places = enumerate(self.replicas.pools)
         return {name: float(np.mean(shares[self.replicas.pool == place])) for place, name in places}
+
+    @cached_property
+    def sustainable_rate(self) -> float | None:
+        """Requests/s that the deployment can answer, where more came; None where it kept up, and in a closed loop."""
+        return sustainable_rate(self.rows) if self.drawn.loop is None else None
 
     @property
     def saturated(self) -> bool:
