@@ -346,3 +346,32 @@ def test_a_sweep_goes_evenly_from_one_at_a_time_to_all_at_once() -> None:
 def test_what_is_not_understood_is_refused(make: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         make()
+
+
+WORDS = ["", "=", "[", "]", "{", "}", '"', "'", "\n", "-1", "1e400", "nan", "inf", "true", "0", "[1]", "{a=1}", "kind",
+         '"10 min"', "99999999999999999999", "é", "rate", "#"]  # fmt: skip
+
+
+@given(
+    st.sampled_from([FULL, SHORT]),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 10), st.sampled_from(WORDS)), min_size=1, max_size=3),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_file_is_read_or_refused_whatever_is_in_it(
+    tmp_path_factory: pytest.TempPathFactory, text: str, changes: list[tuple[float, int, str]]
+) -> None:
+    for place, length, word in changes:
+        at = int(place * len(text))
+        text = text[:at] + word + text[at + length :]
+    path = tmp_path_factory.getbasetemp() / "mutated.toml"
+    path.write_text(text)
+    try:
+        scenario = read_scenario(path)
+    except InputError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - whether it is refused is not known before
+        return
+    scenario = scenario.model_copy(update={"requests": min(scenario.requests or 50, 50), "duration": None})
+    try:
+        assert draw(scenario).requests.arrival.size
+    except InputError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - whether it is refused is not known before

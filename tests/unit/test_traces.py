@@ -308,3 +308,36 @@ def test_a_named_format_is_not_guessed(write: Any) -> None:
     with pytest.raises(TraceError, match="column 'TIMESTAMP' is missing"):
         read_trace(write(OWN), Reading(format="azure"))
     assert json.loads(MOONCAKE.splitlines()[0])["hash_ids"]
+
+
+WORDS = [b"", b",", b"\n", b'"', b"-", b"e9", b"nan", b"\xff", b"{", b"]", b"1" * 30, b"\r", b" ", b";", b"null", b"\0",
+         b"0x", b"\t", b"9999-"]  # fmt: skip
+MUTATIONS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), st.sampled_from(WORDS)), min_size=1, max_size=4)
+
+
+@given(st.sampled_from([AZURE, BURSTGPT, MOONCAKE, OWN]), MUTATIONS, st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_a_file_is_read_or_refused_whatever_is_in_it(
+    tmp_path_factory: pytest.TempPathFactory, text: str, changes: list[tuple[float, int, bytes]], packed: bool
+) -> None:
+    data = text.encode()
+    for place, length, bytes_ in changes:
+        at = int(place * len(data))
+        data = data[:at] + bytes_ + data[at + length :]
+    path = tmp_path_factory.getbasetemp() / "mutated.csv"
+    path.write_bytes(gzip.compress(data)[: -1 if len(changes) == 4 else None] if packed else data)
+    try:
+        requests = read_trace(path, Reading(block_tokens=16)).requests
+    except TraceError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - whether it is refused is not known before
+        return
+    count = requests.arrival.size
+    assert count
+    assert np.all(np.diff(requests.arrival) >= 0)
+    assert requests.input_tokens.min() >= 1
+    assert requests.output_tokens.min() >= 1
+    if requests.hashes is not None:
+        offsets, ids = requests.hashes
+        assert offsets.size == count + 1
+        assert ids.size == offsets[-1]
+        assert np.all(np.diff(offsets) <= requests.input_tokens // 16)

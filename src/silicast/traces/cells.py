@@ -59,11 +59,15 @@ def moments(grid: Grid, place: int, name: str) -> Array:
         grid, name, place, (cells >= early) & (cells < late), "is not a date with time, such as 2023-11-16 18:17:03"
     )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # numpy converts a zone to UTC, and warns
-            return np.asarray(cells.astype("M8[ns]").astype(np.int64))
+        return _nanoseconds(cells)
     except ValueError:
-        raise _first(grid, place, name, lambda cell: np.datetime64(cell, "ns"), problem) from None
+        raise _first(grid, place, name, lambda cell: _nanoseconds(np.array([cell])), problem) from None
+
+
+def _nanoseconds(dates: Any) -> Array:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # numpy converts a zone to UTC, and warns
+        return np.asarray(dates.astype("M8[ns]").astype(np.int64))
 
 
 def labels(grid: Grid, place: int, name: str) -> Array:
@@ -102,7 +106,7 @@ def decimals(cells: Array) -> Array | None:
 
     Digits and a power of ten that doubles hold exactly divide to the nearest double: the same as `float`.
     """
-    letters = cells.view(np.uint8).reshape(cells.size, -1)
+    letters = cells.view(np.uint8).reshape(cells.size, cells.dtype.itemsize)
     value, after = np.zeros(cells.size), np.zeros(cells.size, dtype=np.int64)
     length = np.count_nonzero(letters, axis=1)
     dots = np.count_nonzero(letters == DOT, axis=1)
