@@ -21,7 +21,7 @@ MOST_AT_ONCE = 1 << 20
 #: bisections after which an interval of doubles cannot shrink further: their exponent and mantissa
 BISECTIONS = 64
 #: more arrivals than memory holds, which a slip of the pen asks for
-MOST_ARRIVALS = 10**9
+MOST_ARRIVALS = 10**8
 
 
 class Rate(Protocol):

@@ -54,16 +54,16 @@ def block_hashes(
         raise InputError(f"Tokens of a block must be from 1 to {MOST_TOKENS:,}, got {block_tokens:,}.")
     blocks = np.asarray(input_tokens, dtype=np.int64) // block_tokens
     offsets = np.concatenate(([0], np.cumsum(blocks)))
-    owner = np.repeat(np.arange(blocks.size), blocks)
-    place = np.arange(offsets[-1]) - offsets[:-1][owner]
-    common = np.where(np.asarray(group) >= 0, prefix_tokens // block_tokens, 0)
-    shared = place < common[owner]
+    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], blocks)
+    length = prefix_tokens // block_tokens
+    common = np.where(np.asarray(group) >= 0, length, 0)
     groups = int(np.max(group, initial=-1)) + 1
     longest = np.zeros(int(np.max(stream, initial=-1)) + 1, dtype=np.int64)
     np.maximum.at(longest, stream, blocks)
-    starts = np.cumsum(longest) - longest + groups * (prefix_tokens // block_tokens)
-    own = starts[np.asarray(stream)[owner]] + place
-    return offsets, np.where(shared, np.asarray(group)[owner] * (prefix_tokens // block_tokens) + place, own)
+    starts = np.cumsum(longest) - longest + groups * length
+    shared = place < np.repeat(common, blocks)
+    first = np.where(shared, np.repeat(np.asarray(group) * length, blocks), np.repeat(starts[stream], blocks))
+    return offsets, first + place
 
 
 def picked(hashes: tuple[Array, Array], rows: Array) -> tuple[Array, Array]:

@@ -49,8 +49,13 @@ class _End:
 def draw(scenario: Scenario) -> Drawn:
     """All requests of a scenario. The same seed gives the same ones. Raises InputError, TraceError."""
     end = _End(scenario.requests, scenario.duration)
-    parts = [_one(table, _streams(scenario.seed, place), end) for place, table in enumerate(scenario.traffic)]
-    merged = _cut(_merged(parts), end)
+    try:
+        parts = [_one(table, _streams(scenario.seed, place), end) for place, table in enumerate(scenario.traffic)]
+        merged = _cut(_merged(parts), end)
+    except MemoryError:
+        raise InputError(
+            "This traffic has more requests than this machine has memory for; ask for fewer."
+        ) from None
     if not merged.requests.arrival.size:
         raise InputError("This traffic sends no request before its end; raise the rate or the duration.")
     return merged
@@ -65,7 +70,7 @@ def _one(table: TrafficTable, random: dict[str, np.random.Generator], end: _End)
         return _traced(table, random, end)
     times = _times(table, random["arrivals"], end)
     if table.sessions is not None:
-        return _alone(_conversations(table, times, random), table)
+        return _alone(_conversations(table, times, random, end), table)
     count = times.size
     inputs, outputs = _lengths(table, count, random)
     none = np.full(count, -1, dtype=np.int64)
@@ -106,7 +111,7 @@ def _hashes(
     return block_hashes(inputs, group[stream], stream, common, BLOCK_TOKENS)
 
 
-def _conversations(table: TrafficTable, starts: Array, random: dict[str, np.random.Generator]) -> Requests:
+def _conversations(table: TrafficTable, starts: Array, random: dict[str, np.random.Generator], end: _End) -> Requests:
     how = table.sessions
     if how is None:
         raise InputError("This traffic has no sessions.")
@@ -114,11 +119,12 @@ def _conversations(table: TrafficTable, starts: Array, random: dict[str, np.rand
     count = turns.session.size
     said, answered = _lengths(table, count, random)
     times = turns.arrivals(starts, how.thinking().draw(count, random["think"]))
-    inputs = turns.contexts(said, answered, how.context)
-    hashes = _hashes(table, inputs, turns.session, random["groups"])
-    priority = np.full(count, table.priority, dtype=np.int64)
-    sent = Requests(times, inputs, answered, turns.session, turns.turn, hashes, BLOCK_TOKENS, priority)
-    return _picked(sent, np.argsort(times, kind="stable"))
+    # only turns before the end are kept; those that they build on came before
+    kept = np.argsort(times, kind="stable")[: end.requests]
+    inputs, session = turns.contexts(said, answered, how.context)[kept], turns.session[kept]
+    hashes = _hashes(table, inputs, session, random["groups"])
+    priority = np.full(kept.size, table.priority, dtype=np.int64)
+    return Requests(times[kept], inputs, answered[kept], session, turns.turn[kept], hashes, BLOCK_TOKENS, priority)
 
 
 def _traced(table: TrafficTable, random: dict[str, np.random.Generator], end: _End) -> Drawn:
