@@ -17,7 +17,7 @@ from silicast.report import simulation_html, timeline
 from silicast.report.timeline import Slices
 from silicast.simulation import Simulation
 from tests.unit import served as made
-from tests.unit.test_report_html import Page
+from tests.unit.test_report_html import CHROMIUM, Page, drawn, figures
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,18 @@ def test_the_page_loads_nothing_and_escapes_names(answer: Simulation) -> None:
     assert all(str(target).removeprefix("#") in ids for _, target in parsed.having("href"))
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_a_browser_without_network_draws_every_chart(answer: Simulation, tmp_path: Path) -> None:
+    path = tmp_path / "run.html"
+    simulation_html.write_simulation(answer, path, "silicast simulate day.toml", [answer, made.simulation(rate=9.0)])
+    page, console = drawn(path, tmp_path / "profile")
+    found = figures(page)
+    assert len(found) == 6
+    assert all("<svg" in figure for figure in found)
+    assert not [figure for figure in found if "Infinity" in figure or "NaN" in figure]
+    assert console == []
+
+
 def test_a_run_that_answered_nothing_is_reported() -> None:
     base = made.simulation()
     none = np.full(base.served.state.size, np.nan)
@@ -111,6 +123,19 @@ def test_a_mean_over_slices_keeps_the_integral(times: list[float], count: int, s
     slices = Slices(np.linspace(0, 100, count + 1))
     total = np.sum(slices.mean(starts, ends, values)) * slices.width
     assert total == pytest.approx(np.sum(values * (ends - starts)), abs=1e-6)
+
+
+def test_replicas_held_what_the_requests_spent(answer: Simulation) -> None:
+    found = answer.pools["mixed"]
+    done = answer.rows.where(answer.rows.done)
+    duration = float(answer.summary["duration"] or 1)
+    assert found["replicas"] == 2
+    assert found["mean_running"] == pytest.approx(np.sum(done.finished - done.dispatched) / duration / 2)
+    assert found["mean_waiting"] == pytest.approx(np.sum(done.dispatched - done.arrival) / duration / 2)
+    assert found["max_running"] == 4
+    assert found["max_kv_share"] == pytest.approx(0.4)
+    assert found["energy_j"] == 6e5
+    assert "waiting," in printed(answer)
 
 
 def test_rates_over_time_add_up_to_the_requests(answer: Simulation) -> None:

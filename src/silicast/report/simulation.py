@@ -32,7 +32,18 @@ GROUP = {
     "preemptions": "pre-\nempted",
     "utilisation": "busy",
 }
-SHARES = ("slo_attainment", "prefix_hit", "utilisation")
+#: columns of the table of what the replicas of a pool held: key -> heading
+HELD = {
+    "replicas": "replicas",
+    "mean_running": "running,\nmean",
+    "max_running": "max",
+    "mean_waiting": "waiting,\nmean",
+    "max_waiting": "max",
+    "mean_kv_share": "KV,\nmean",
+    "max_kv_share": "max",
+    "energy_j": "energy, J",
+}
+SHARES = ("slo_attainment", "prefix_hit", "utilisation", "mean_kv_share", "max_kv_share")
 
 
 def render(answer: Simulation, console: Console) -> None:
@@ -45,10 +56,9 @@ def render(answer: Simulation, console: Console) -> None:
     console.print(_latencies(answer.summary))
     for line in rates(answer):
         console.print(line, markup=False)
-    for title, groups in (("pool", answer.pools), ("traffic", answer.tenants)):
-        if groups:
-            console.print()
-            console.print(_groups(title, groups))
+    for title, lines in tables(answer):
+        console.print()
+        console.print(_groups(title, lines))
     for line in notes(answer):
         console.print(line, markup=False)
 
@@ -160,15 +170,23 @@ def _rate(sent: float) -> str:
     return "all at once" if sent == float("inf") else rounded(sent)
 
 
-def group_rows(groups: Mapping[str, Summary]) -> list[list[str]]:
-    """One line per pool or tenant, in the order of GROUP; the first line is the headings."""
-    keys = [key for key in GROUP if any(found.get(key) is not None for found in groups.values())]
+def tables(answer: Simulation) -> list[tuple[str, list[list[str]]]]:
+    """Pools, what their replicas held, and the kinds of traffic: a title, and lines of which the first has headings."""
+    found = [("pool", group_rows(answer.pools, GROUP))]
+    if answer.served.timeline is not None:
+        found.append(("per replica", group_rows(answer.pools, HELD)))
+    return [*found, ("traffic", group_rows(answer.tenants, GROUP))] if answer.tenants else found
+
+
+def group_rows(groups: Mapping[str, Summary], headings: Mapping[str, str]) -> list[list[str]]:
+    """One line per group with the keys of `headings` that any of them has; the first line is the headings."""
+    keys = [key for key in headings if any(found.get(key) is not None for found in groups.values())]
     lines = [[name, *(_cell(key, found.get(key)) for key in keys)] for name, found in groups.items()]
-    return [[GROUP[key] for key in keys], *lines]
+    return [[headings[key] for key in keys], *lines]
 
 
-def _groups(title: str, groups: Mapping[str, Summary]) -> Table:
-    headings, *lines = group_rows(groups)
+def _groups(title: str, rows: list[list[str]]) -> Table:
+    headings, *lines = rows
     table = _table(title)
     for heading in headings:
         table.add_column(heading, justify="right")

@@ -15,11 +15,11 @@ from silicast.report.numbers import rounded
 from silicast.report.simulation import (
     STATISTICS,
     bench_result,
-    group_rows,
     headline,
     latency_rows,
     notes,
     rates,
+    tables,
     targets,
     verdict,
 )
@@ -127,9 +127,4 @@ def _lines(first: str, rows: list[Row], cells: Callable[[Row], tuple[str, str]])
 
 
 def _groups(answer: Simulation) -> str:
-    body = ""
-    for title, groups in (("pool", answer.pools), ("traffic", answer.tenants)):
-        if groups:
-            headings, *lines = group_rows(groups)
-            body += table([title, *headings], lines)
-    return body
+    return "".join(table([title, *rows[0]], rows[1:]) for title, rows in tables(answer))

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.report.vega import Row
-from silicast.serving.measures import MS, Rows, Timeline, good
+from silicast.serving.measures import MS, Rows, good
+from silicast.serving.occupancy import spans
 from silicast.simulation.answer import Replicas, Simulation
 
 Array = NDArray[Any]
@@ -64,17 +65,8 @@ def held(answer: Simulation, slices: Slices, column: str) -> dict[str, Array]:
     replicas = answer.replicas
     found = {name: np.zeros(slices.edges.size - 1) for name in replicas.pools}
     for replica, pool in enumerate(replicas.pool.tolist()):
-        own = timeline.replica == replica
-        values = np.asarray(getattr(timeline, column)[own], dtype=float)
-        found[replicas.pools[pool]] += slices.mean(*_spans(timeline, own, column, float(slices.edges[-1])), values)
+        found[replicas.pools[pool]] += slices.mean(*spans(timeline, replica, column, float(slices.edges[-1])))
     return found
-
-
-def _spans(timeline: Timeline, own: Array, column: str, end: float) -> tuple[Array, Array]:
-    """From when to when each row of a replica holds: requests until it ends, the cache until the next row."""
-    starts = timeline.start[own]
-    following = np.append(starts[1:], max(end, float(np.max(starts, initial=0.0))))
-    return starts, following if column == "kv_blocks" else np.minimum(following, timeline.end[own])
 
 
 def batch_rows(answer: Simulation, slices: Slices) -> list[Row]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.serving.measures import Columns, Hardware, Rows, Summary, summaries, summary, sustainable_rate
+from silicast.serving.occupancy import occupancy
 from silicast.simulation.scenario import Scenario
 from silicast.simulation.traffic import Drawn
 
@@ -76,11 +77,27 @@ class Simulation:
 
     @cached_property
     def pools(self) -> dict[str, Summary]:
-        """The measures of the requests of each pool that sends answers, with the share of time it worked."""
+        """The measures of the requests of each pool that sends answers, and what its replicas held, did and took."""
         replica = np.asarray(self.served.replica)
         pool = np.where(replica >= 0, self.replicas.pool[np.maximum(replica, 0)], -1)
         found = self._by(pool, self.replicas.pools)
-        return {name: measures | {"utilisation": self.utilisation[name]} for name, measures in found.items()}
+        return {name: found[name] | self._held(place, name) for place, name in enumerate(self.replicas.pools)}
+
+    def _held(self, place: int, name: str) -> Summary:
+        own = np.flatnonzero(self.replicas.pool == place)
+        found: Summary = {"replicas": own.size, "utilisation": self.utilisation[name]}
+        if self.replicas.energy_j is not None:
+            found["energy_j"] = float(self.replicas.energy_j[own].sum())
+        if self.served.timeline is not None:
+            found |= occupancy(self.served.timeline, own, float(self.summary["duration"] or 0))
+        return found | self._filled(found, own)
+
+    def _filled(self, found: Summary, own: Array) -> Summary:
+        """Shares of the room of the cache of one replica."""
+        if self.replicas.kv_blocks is None or "max_kv_blocks" not in found:
+            return {}
+        room = float(self.replicas.kv_blocks[own].mean())
+        return {f"{kind}_kv_share": (found[f"{kind}_kv_blocks"] or 0) / room for kind in ("mean", "max")}
 
     @cached_property
     def utilisation(self) -> dict[str, float]:

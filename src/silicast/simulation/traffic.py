@@ -53,9 +53,7 @@ def draw(scenario: Scenario) -> Drawn:
         parts = [_one(table, _streams(scenario.seed, place), end) for place, table in enumerate(scenario.traffic)]
         merged = _cut(_merged(parts), end)
     except MemoryError:
-        raise InputError(
-            "This traffic has more requests than this machine has memory for; ask for fewer."
-        ) from None
+        raise InputError("This traffic has more requests than this machine has memory for; ask for fewer.") from None
     if not merged.requests.arrival.size:
         raise InputError("This traffic sends no request before its end; raise the rate or the duration.")
     return merged
