@@ -88,8 +88,9 @@ def _no_number(constant: str) -> NoReturn:
 
 def _numbers(lines: Lines, rows: list[dict[str, Any]], name: str) -> Array:
     values = _values(lines, rows, name)
-    plain = np.fromiter((type(value) in (int, float) for value in values), dtype=bool, count=len(values))
-    _require(lines, name, rows, plain, "is not a number")
+    if not set(map(type, values)) <= {int, float}:
+        plain = np.array([type(value) in (int, float) for value in values])
+        _require(lines, name, rows, plain, "is not a number")
     try:
         numbers = np.array(values, dtype=float)
     except OverflowError:
@@ -112,10 +113,15 @@ def _values(lines: Lines, rows: list[dict[str, Any]], name: str) -> list[Any]:
 
 def _hashes(lines: Lines, rows: list[dict[str, Any]], name: str) -> tuple[Array, Array]:
     values = _values(lines, rows, name)
-    good = np.fromiter(map(_is_hash_list, values), dtype=bool, count=len(values))
-    _require(lines, name, rows, good, "is not a list of whole numbers of at most 64 bits")
-    counts = np.fromiter(map(len, values), dtype=np.int64, count=len(values))
-    return counts, np.fromiter(chain.from_iterable(values), dtype=np.int64, count=int(counts.sum()))
+    try:
+        if set(map(type, values)) <= {list}:
+            every = list(chain.from_iterable(values))
+            if set(map(type, every)) <= {int}:
+                return np.array(list(map(len, values)), dtype=np.int64), np.array(every, dtype=np.int64)
+    except OverflowError:
+        pass
+    good = np.array([_is_hash_list(value) for value in values])
+    raise _refused(lines, name, rows, good, "is not a list of whole numbers of at most 64 bits")
 
 
 def _is_hash_list(value: Any) -> bool:
@@ -126,6 +132,10 @@ def _is_hash_list(value: Any) -> bool:
 
 def _require(lines: Lines, name: str, rows: list[dict[str, Any]], good: Array, problem: str) -> None:
     if not np.all(good):
-        place = int(np.argmin(good))
-        given = json.dumps(rows[place][name])[:40] if name in rows[place] else "nothing"
-        raise lines.block.error(lines.numbers[place], name, f"{given} {problem}.")
+        raise _refused(lines, name, rows, good, problem)
+
+
+def _refused(lines: Lines, name: str, rows: list[dict[str, Any]], good: Array, problem: str) -> TraceError:
+    place = int(np.argmin(good))
+    given = json.dumps(rows[place][name])[:40] if name in rows[place] else "nothing"
+    return lines.block.error(lines.numbers[place], name, f"{given} {problem}.")
