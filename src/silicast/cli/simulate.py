@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -214,7 +215,8 @@ def _write(
         notes = write_trace(trace, answer.served, names=answer.replicas.names)
         told.append(" ".join([f"Trace: {trace} (open it at ui.perfetto.dev).", *notes]))
     if requests is not None:
-        write_requests(columns(answer.served, answer.drawn.requests), requests)
+        tenant = np.array(answer.drawn.tenants)[answer.drawn.tenant]
+        write_requests(columns(answer.served, answer.drawn.requests, tenant), requests)
         told.append(f"Requests: {requests}")
     if result is not None:
         write_result(answer, result)

@@ -23,12 +23,16 @@ INSTALL = "pip install 'silicast[parquet]'"
 AT_ONCE = 1 << 16
 
 
-def columns(served: Columns, requests: Requests) -> dict[str, Array]:
-    """Every request with its times (s from the start of the run), latencies (ms; NaN = none) and counts."""
+def columns(served: Columns, requests: Requests, tenant: Array | None = None) -> dict[str, Array]:
+    """Every request with its times (s from the start of the run), latencies (ms; NaN = none) and counts.
+
+    `tenant` is the name of the kind of traffic of each, shape `(request,)`.
+    """
     rows = Rows.of(served, requests)
     done = rows.done
     return {
         "request": np.arange(served.state.size),
+        **({} if tenant is None else {"tenant": tenant}),
         "arrival_s": rows.arrival,
         "dispatched_s": rows.dispatched,
         "first_token_s": rows.first_token,

@@ -23,7 +23,7 @@ from silicast.serving.measures import FINISHED, LOST, REJECTED, Columns, Timelin
 
 Array = NDArray[Any]
 
-MICROSECOND = 1e6
+NANOSECONDS = 1e9
 LANES = ("steps", "queue", "prefill", "transfer", "decode")
 STEPS, QUEUE, PREFILL, TRANSFER, DECODE = range(len(LANES))
 #: rows of one kind of lane; more would share a number with the next kind
@@ -120,7 +120,8 @@ def _events(served: Columns, spans: Spans, names: Sequence[str]) -> Iterator[str
     for request, replica, lane, row, start, end in zip(*(column.tolist() for column in columns), strict=True):
         name, arguments = _shown(served, request, lane)
         yield (
-            f'{{"ph":"X","pid":{replica + 1},"tid":{_thread(lane, row)},"ts":{_us(start)},"dur":{_us(end - start)},'
+            f'{{"ph":"X","pid":{replica + 1},"tid":{_thread(lane, row)},"ts":{_us(_ns(start))},'
+            f'"dur":{_us(_ns(end) - _ns(start))},'
             f'"cat":"{LANES[lane]}","name":"{name}","args":{arguments}}}'
         )
     yield from _failures(served)
@@ -197,7 +198,7 @@ def _failures(served: Columns) -> Iterator[str]:
     """Requests that were rejected or lost, as marks of the router."""
     for request in np.flatnonzero(np.isin(served.state, (REJECTED, LOST))).tolist()[:MOST_REQUESTS]:
         name = "rejected" if served.state[request] == REJECTED else "lost"
-        time = _us(float(served.arrival[request]))
+        time = _us(_ns(float(served.arrival[request])))
         yield f'{{"ph":"i","s":"p","pid":0,"tid":0,"ts":{time},"name":"{name}","args":{{"request":{request}}}}}'
 
 
@@ -217,13 +218,18 @@ def _counters(timeline: Timeline, kept: Array) -> Iterator[str]:
 
 
 def _count(replica: int, time: float, name: str, unit: str, value: int) -> str:
-    return f'{{"ph":"C","pid":{replica + 1},"ts":{_us(time)},"name":"{name}","args":{{"{unit}":{value}}}}}'
+    return f'{{"ph":"C","pid":{replica + 1},"ts":{_us(_ns(time))},"name":"{name}","args":{{"{unit}":{value}}}}}'
 
 
 def _thread(lane: int, row: int) -> int:
     return 1 + lane * ROWS + row
 
 
-def _us(seconds: float) -> str:
-    """Microseconds to a nanosecond, without an exponent."""
-    return f"{seconds * MICROSECOND:.3f}"
+def _ns(seconds: float) -> int:
+    """Whole nanoseconds: ends and starts that were equal stay so, and spans of one row never overlap."""
+    return round(seconds * NANOSECONDS)
+
+
+def _us(nanoseconds: int) -> str:
+    """Microseconds with three digits, without an exponent."""
+    return f"{nanoseconds // 1000}.{nanoseconds % 1000:03d}"
