@@ -109,7 +109,8 @@ def test_its_traffic_is_sorted_and_keeps_its_kinds_apart(read: Any) -> None:
     counts = np.diff(offsets)
     assert np.array_equal(counts[chat], sent.input_tokens[chat] // sent.block_tokens)
     assert counts[code].sum() == 0
-    # three prefixes of 16 whole blocks: the first blocks of long prompts are three numbers
+    assert sent.input_tokens[chat].min() > 1024
+    # three prefixes of 8 whole blocks: the first blocks of long prompts are three numbers
     first = ids[offsets[:-1][chat & (counts > 0)]]
     assert np.unique(first).size == 3
 
@@ -212,6 +213,7 @@ BROKEN = {
     "half": (SHORT.replace("= 1000", "= 10.5"), "must be a table"),
     "end": (SHORT.replace("requests = 100", ""), "poisson arrivals never end: give requests or a duration"),
     "ends": (SHORT.replace("requests = 100", "requests = 5\nduration = '3 s'"), "give requests or duration, not both"),
+    "no room": (FULL.replace("context = 8000", "context = 1024"), "has no room after a prefix"),
     "no unit": (SHORT.replace("requests = 100", "duration = 10"), "'duration': write a time as text with its unit"),
     "bad unit": (SHORT.replace("requests = 100", "duration = '10 GB'"), "is not a time; write it with its unit"),
     "no traffic": (SHORT[SHORT.index("[deployment]") :], "'traffic' is required and missing"),
@@ -295,10 +297,13 @@ def test_guidellm_lengths_have_the_law_of_its_sampler(
 
 def test_guidellm_turns_and_prefixes() -> None:
     table = guidellm.traffic("prompt_tokens=100,output_tokens=10,turns=3,delay=0.5,prefix_tokens=512,prefix_count=4")
-    assert table["input_tokens"] == {"kind": "fixed", "tokens": 612}
+    assert table["input_tokens"] == {"kind": "fixed", "tokens": 100}
     assert table["prefixes"] == {"tokens": 512, "groups": 4}
     assert table["sessions"] == {"turns": 3, "think": "0.5 s", "think_spread": 0.0}
-    assert draw(scenario_of(tables(**table))).requests.turn.max() == 2
+    sent = draw(scenario_of(tables(**table))).requests
+    assert sent.turn.max() == 2
+    # the prefix comes on top of the prompt, once per conversation
+    assert [set(sent.input_tokens[sent.turn == turn].tolist()) for turn in range(3)] == [{612}, {722}, {832}]
 
 
 @pytest.mark.parametrize(

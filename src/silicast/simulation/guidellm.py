@@ -44,8 +44,6 @@ def traffic(data: str) -> Table:
         think = {"think": f"{given['delay']} s", "think_spread": 0.0} if "delay" in given else {}
         table["sessions"] = {"turns": int(given["turns"]), **think}
     if given.get("prefix_tokens"):
-        # the prefix comes on top of the prompt
-        table["input_tokens"] = _longer(table["input_tokens"], int(given["prefix_tokens"]))
         table["prefixes"] = {"tokens": int(given["prefix_tokens"]), "groups": int(given.get("prefix_count", 1))}
     return table
 
@@ -132,8 +130,3 @@ def _lengths(given: dict[str, float], size: str) -> Table:
     if not deviation:
         return {"kind": "uniform", "low": low, "high": high}
     return {"kind": "normal", "mean": float(mean), "deviation": float(deviation), "low": low, "high": high}
-
-
-def _longer(table: Table, tokens: int) -> Table:
-    moved = ("tokens", "low", "high", "mean")
-    return {key: value + tokens if key in moved else value for key, value in table.items()}

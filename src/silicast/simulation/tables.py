@@ -190,7 +190,10 @@ class SessionTable(Frozen):
 
 
 class PrefixTable(Frozen):
-    """Prompts begin with one of `groups` common prefixes of `tokens` tokens; `skew` 0 = all as often (Zipf)."""
+    """One of `groups` common prefixes of `tokens` tokens comes before what is asked, on top of the input tokens.
+
+    `skew` 0 = all prefixes as often (Zipf).
+    """
 
     groups: Whole = 1
     tokens: Whole
@@ -247,6 +250,8 @@ class TrafficTable(Frozen):
                     raise InputError(f"traffic '{self.name[:40]}' needs '{name}', or a trace")
         elif self.sessions is not None or self.prefixes is not None:
             raise InputError("sessions and prefixes of a trace come from its file; leave them out")
+        if self.sessions is not None and self.prefixes is not None and self.sessions.context <= self.prefixes.tokens:
+            raise InputError(f"a context of {self.sessions.context:,} tokens has no room after a prefix of as many")
         if self.sessions is not None and self.arrivals is not None and self.arrivals.kind == "closed":
             raise InputError("a closed loop has no sessions: give think in arrivals instead")
         return self

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.errors import InputError
+from silicast.scenario import MOST_TOKENS
 from silicast.serving import arrivals
 from silicast.serving.prefixes import block_hashes, picked
 from silicast.serving.requests import ClosedLoop, Requests
@@ -23,8 +24,8 @@ from silicast.traces import read_trace
 Array = NDArray[Any]
 
 STREAMS = ("arrivals", "input", "output", "turns", "think", "groups", "rows")
-#: tokens that one hash of drawn traffic stands for
-BLOCK_TOKENS = 64
+#: tokens that one hash of drawn traffic stands for: a multiple of the blocks that engines cut their cache into
+BLOCK_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def _one(table: TrafficTable, random: dict[str, np.random.Generator], end: _End)
         return _alone(_conversations(table, times, random, end), table)
     count = times.size
     inputs, outputs = _lengths(table, count, random)
+    inputs = np.minimum(inputs + _prefix(table), MOST_TOKENS)
     none = np.full(count, -1, dtype=np.int64)
     hashes = _hashes(table, inputs, np.arange(count), random["groups"])
     sent = Requests(times, inputs, outputs, none, none + 1, hashes, BLOCK_TOKENS, none + 1 + table.priority)
@@ -105,8 +107,12 @@ def _hashes(
         return None
     streams = int(np.max(stream, initial=-1)) + 1
     group = table.prefixes.law().draw(streams, random) if table.prefixes else np.full(streams, -1)
-    common = table.prefixes.tokens if table.prefixes else 0
-    return block_hashes(inputs, group[stream], stream, common, BLOCK_TOKENS)
+    return block_hashes(inputs, group[stream], stream, _prefix(table), BLOCK_TOKENS)
+
+
+def _prefix(table: TrafficTable) -> int:
+    """Tokens that stand before what is asked."""
+    return table.prefixes.tokens if table.prefixes else 0
 
 
 def _conversations(table: TrafficTable, starts: Array, random: dict[str, np.random.Generator], end: _End) -> Requests:
@@ -119,7 +125,8 @@ def _conversations(table: TrafficTable, starts: Array, random: dict[str, np.rand
     times = turns.arrivals(starts, how.thinking().draw(count, random["think"]))
     # only turns before the end are kept; those that they build on came before
     kept = np.argsort(times, kind="stable")[: end.requests]
-    inputs, session = turns.contexts(said, answered, how.context)[kept], turns.session[kept]
+    inputs = _prefix(table) + turns.contexts(said, answered, how.context - _prefix(table))[kept]
+    session = turns.session[kept]
     hashes = _hashes(table, inputs, session, random["groups"])
     priority = np.full(kept.size, table.priority, dtype=np.int64)
     return Requests(times[kept], inputs, answered[kept], session, turns.turn[kept], hashes, BLOCK_TOKENS, priority)
