@@ -144,7 +144,7 @@ def _noun(node: Any, noun: type[T], where: str, sources: dict[str, Source]) -> T
     try:
         return noun.model_validate(values)
     except ValidationError as error:
-        raise ChipFileError(_first_problem(error, where)) from None
+        raise ChipFileError(first_problem(error, where)) from None
 
 
 def _value(node: Any, annotation: Any, where: str, sources: dict[str, Source]) -> Any:
@@ -201,7 +201,7 @@ def _number(node: Any, where: str, sources: dict[str, Source], expected: str | N
     try:
         return Number(value=value, low=low, high=high, unit=unit, **rest)
     except ValidationError as error:
-        raise ChipFileError(_first_problem(error, where)) from None
+        raise ChipFileError(first_problem(error, where)) from None
 
 
 def _quantity(node: Any, where: str, expected: str | None) -> tuple[float, str]:
@@ -272,7 +272,8 @@ def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
-def _first_problem(error: ValidationError, where: str) -> str:
+def first_problem(error: ValidationError, where: str) -> str:
+    """The first thing that is wrong with a noun, with its dotted place, in one line."""
     first = error.errors(include_url=False)[0]
     place = _join(where, ".".join(str(part) for part in first["loc"])) if first["loc"] else where
     if first["type"] == "missing":

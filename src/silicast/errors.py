@@ -6,6 +6,7 @@ SilicastError
  │   ├─ ConfigError     a config.json that cannot be read as a model
  │   ├─ ChipFileError   a chip, system, stack or coefficient file that cannot be read
  │   ├─ EvidenceError   a folder of measurements that cannot be read
+ │   ├─ TraceError      a trace of requests that cannot be read
  │   ├─ LayoutError     parallel sizes that do not divide the model or the devices
  │   ├─ PrecisionError  a dtype that nothing on the chip can run
  │   └─ DoesNotFitError the model does not fit into memory
@@ -38,6 +39,10 @@ class ChipFileError(InputError):
 
 class EvidenceError(InputError):
     """A folder of measurements that breaks its schema."""
+
+
+class TraceError(InputError):
+    """A trace of requests that breaks its format."""
 
 
 class LayoutError(InputError):

@@ -4,7 +4,6 @@ Everything is in the file: data, style and the chart library (`assets/`). A cont
 to load anything. Every string is escaped, as names may come from a user's files; only http(s) addresses become links.
 """
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import fields
@@ -14,7 +13,6 @@ from string import Template
 from typing import Any
 
 from silicast import __version__
-from silicast.errors import InputError
 from silicast.estimate import DRAWS, Estimate, Part
 from silicast.hardware import Source
 from silicast.outcome import Forecast
@@ -23,6 +21,7 @@ from silicast.planning.compare import ChipAnswer, Comparison, Ratio
 from silicast.report import charts, roofline
 from silicast.report.deployments import deployments
 from silicast.report.elements import TIERS, Figures, badge, bullets, table
+from silicast.report.files import replacing
 from silicast.report.numbers import rounded
 from silicast.report.vega import DARK, LIGHT, PAGE, Palette
 
@@ -42,30 +41,8 @@ def write_report(answer: Comparison, path: Path, command: str | None = None) -> 
     InputError where `path` is not a file or cannot be written.
     """
     page = render(answer, command)
-    try:
-        _replace(path.resolve(), path, page)
-    except InputError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"Cannot write the report to '{path}': {reason}.") from error
-
-
-def _replace(target: Path, given: Path, page: str) -> None:
-    if target.exists() and not target.is_file():
-        what = "a directory" if target.is_dir() else "not a regular file"
-        raise InputError(f"Cannot write the report to '{given}': it is {what}. Name a file, such as report.html.")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise InputError(f"Cannot write the report to '{given}': the file is read-only.")
-    if target.parent.exists() and not target.parent.is_dir():
-        raise InputError(f"Cannot write the report to '{given}': {given.parent} is a file, not a folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".silicast-{os.getpid()}.tmp")
-    try:
+    with replacing(path, "report") as fresh:
         fresh.write_text(page, encoding="utf-8", errors="replace")
-        fresh.replace(target)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def render(answer: Comparison, command: str | None = None) -> str:
@@ -88,29 +65,30 @@ def render(answer: Comparison, command: str | None = None) -> str:
         "command": escape(command or known_command(answer)),
         "incomplete": "" if command else f"<p>{INCOMPLETE}</p>",
     }
-    return Template(_asset("report.html")).substitute(parts, specifications=figures.scripts(), **_frame())
+    return Template(asset("report.html")).substitute(parts, specifications=figures.scripts(), **frame())
 
 
-def _frame() -> dict[str, str]:
-    """What every report has."""
+def frame() -> dict[str, str]:
+    """What every report has: version, style, chart library and licences."""
     return {
         "version": escape(__version__),
         "draws": f"{DRAWS}",
         "tiers": "".join(f"<dt>{tier}</dt><dd>{meaning}</dd>" for tier, meaning in TIERS.items()),
-        "licences": escape(_asset("vega-licences.txt")),
+        "licences": escape(asset("vega-licences.txt")),
         "colours": _colours(),
-        "style": _asset("report.css"),
+        "style": asset("report.css"),
         "vega": _script("vega.js"),
         "draw": _script("report.js"),
     }
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file in `assets/`."""
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def _script(name: str) -> str:
-    return _asset(name).replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return asset(name).replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _colours() -> str:
