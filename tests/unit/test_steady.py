@@ -278,6 +278,7 @@ def test_prefill_alone_may_fill_the_time(stalls: bool) -> None:
     assert float(found.requests[0]) == pytest.approx(1.0, rel=0.15)
 
 
+SMALL, DENSE = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-32B"
 #: what a search found to do more with more work: model, chip, stack, layout, (input, output, sequences per rank) twice
 FOUND = {
     "many ranks, short answers": (
@@ -288,7 +289,7 @@ FOUND = {
         (1024, 16, 8),
         (1024, 16, 16),
     ),
-    "the edge of a chunk": ("Qwen/Qwen3-32B", "h200-sxm", "vllm", Layout(attention_dp=8), (8000, 16, 8), (9000, 16, 8)),
+    "the edge of a chunk": (DENSE, "h200-sxm", "vllm", Layout(attention_dp=8), (8000, 16, 8), (9000, 16, 8)),
     "stages full of chunks": (R1, "mi300x", "vllm", Layout(tp=4, pp=2), (20000, 128, 32), (20000, 128, 48)),
 }
 
