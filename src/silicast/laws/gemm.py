@@ -14,6 +14,8 @@ SPLIT_K = 32.0
 TILES = ((1.0, 2.0), (1.0, 1.0), (0.5, 1.0), (0.5, 0.5))
 #: rows at which a cost that grows with the rows up to full occupancy has reached half of it: one row tile
 HALF_ROWS = 128.0
+#: bits of the exponent of a 64-bit float
+EXPONENT = np.int64(0x7FF0000000000000)
 
 
 @dataclass(slots=True)
@@ -79,23 +81,22 @@ def _tiled(
     """Seconds of the matrix engine with one tile: whole along k, or cut where that fills the cores."""
     tile_m, tile_n = tile
     height = np.minimum(tile_m, ROW_QUANTUM * np.ceil(m / ROW_QUANTUM))
-    multiply = 2 * height * tile_n * unit.cores / (unit.efficiency * unit.peak)
-    feed = (height * traffic.activation + tile_n * traffic.weight) * unit.cores / unit.operands
-    per_k = np.maximum(multiply, feed)
+    # per row of a tile and value of k: products, and operands beside those of the columns
+    multiply = 2 * tile_n * unit.cores / (unit.efficiency * unit.peak)
+    row, columns = (cost * unit.cores / unit.operands for cost in (traffic.activation, tile_n * traffic.weight))
+    per_k = np.maximum(height * multiply, height * row + columns)
     full = batch * np.ceil(m / tile_m) * np.ceil(n / tile_n) / unit.cores
     waves = np.maximum(full + unit.rounding * (np.ceil(full) - full), 1.0)
     whole = waves * per_k * (k + unit.k_ramp)
-    parts = np.exp2(np.floor(np.log2(np.clip(1 / np.maximum(full, 1 / SPLIT_K), 1.0, SPLIT_K))))
+    parts = _power_of_two(1 / np.clip(full, 1 / SPLIT_K, 1.0))
     cut = np.where(parts > 1, per_k * (k / parts + unit.k_ramp) + unit.split, np.inf)
     return np.minimum(whole, cut)
 
 
-@dataclass(slots=True)
-class Routing:
-    """How tokens meet experts: rows on the busiest rank over the mean, and the even-routing share of distinct hits."""
-
-    imbalance: Value
-    spread: Value
+def _power_of_two(number: Value) -> Value:
+    """The largest power of two that is not above a number from 1: its mantissa cleared (IEEE 754, 64 bit)."""
+    exponent = np.asarray(number, dtype=np.float64).view(np.int64) & EXPONENT
+    return np.asarray(exponent.view(np.float64))
 
 
 def experts_hit(tokens: Value, topk: Value, physical: Value, local: Value, spread: Value) -> Value:
