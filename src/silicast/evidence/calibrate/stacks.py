@@ -33,7 +33,7 @@ STACK_COEFFICIENTS: dict[str, tuple[float, float, float]] = {
     "host.front_end": (1e-4, 0.5, 1.0),
     "host.front_end_per_token": (1e-8, 1e-4, 1.0),
     "host.lag_steps": (0.1, 40.0, 1.5),
-    "host.eager_launch": (1e-6, 3e-5, 0.7),
+    "host.eager_launch": (1e-6, 2e-4, 0.7),
 }
 #: by how much the laws miss one row, log units: beyond it a row counts as an outlier
 NOISE = 0.15
