@@ -48,6 +48,12 @@ class Calibration:
     files: dict[str, str] = field(default_factory=dict)
 
 
+def needs_extra() -> None:
+    """Raises MissingExtraError, with the command that installs it, where what fits need is not there."""
+    if find_spec("scipy") is None:
+        raise MissingExtraError(f"Calibration needs scipy. Install it with: {aiconfigurator.INSTALL}")
+
+
 def installed_tables() -> Path | None:
     """The tables of the installed package, found without running any of it."""
     spec = find_spec("aiconfigurator_core")
@@ -55,10 +61,18 @@ def installed_tables() -> Path | None:
     return Path(places[0]) / "systems" / "data" if places else None
 
 
-def calibrate(choice: Choice, told: Callable[[str], None] | None = None) -> Calibration:
-    """All coefficient files. Deterministic: the same rows give the same files. Raises EvidenceError."""
+@dataclass(slots=True)
+class Fits:
+    """The operators that were read, and the fits by chip."""
+
+    table: Operators
+    chips: dict[str, Chip]
+
+
+def fitted(choice: Choice, told: Callable[[str], None]) -> Fits:
+    """Every chip with rows, fitted. Raises EvidenceError where no law can be fitted to anything."""
     _checked(choice)
-    table = _rows(choice, told or _silent)
+    table = _rows(choice, told)
     if not len(table):
         raise EvidenceError("No operator rows are left to fit; name a folder with --tables or --operators.")
     stacks = tuple(catalog.ids("stacks"))
@@ -70,6 +84,12 @@ def calibrate(choice: Choice, told: Callable[[str], None] | None = None) -> Cali
     if not chips:
         reasons = [reason for chip in fits.values() for reason in chip.skipped]
         raise EvidenceError(reasons[0] if reasons else "No law can be fitted to these rows.")
+    return Fits(table, chips)
+
+
+def calibrate(choice: Choice, told: Callable[[str], None] | None = None) -> Calibration:
+    """All coefficient files. Deterministic: the same rows give the same files. Raises EvidenceError."""
+    chips = fitted(choice, told or _silent).chips
     found = Calibration(chips)
     for name in sorted(path.stem for path in (catalog.data_folder() / "chips").glob("*.toml")):
         found.files |= _files(name, chips)
@@ -121,21 +141,24 @@ def _left(table: Operators, choice: Choice) -> Operators:
     return table.where(keep & ~np.isin(table["source"].astype(str), choice.without_sources))
 
 
+def lent(name: str, chips: Mapping[str, Chip]) -> dict[str, Number]:
+    """What a chip has beside its own fits: coefficients held fixed, those of its siblings, those that a source states."""
+    stated = _stated()
+    return {**_held(), **pooled(device(name), chips, stated), **stated.get(name, {})}
+
+
 def _files(name: str, chips: Mapping[str, Chip]) -> dict[str, str]:
-    target, stated = device(name), _stated()
-    lent = pooled(target, chips, stated)
-    chip = chips.get(name, Chip(target))
-    numbers = {**_held(), **lent, **stated.get(name, {})}
+    chip = chips.get(name, Chip(device(name)))
     files: dict[str, str] = {}
-    for stack, values in chip_files(chip, numbers).items():
+    for stack, values in chip_files(chip, lent(name, chips)).items():
         laws = {one.kind.law for one in chip.fits}
         tier = "calibrated" if all(law in laws for law in MAIN) else "transferred"
-        values = _general_link({key: _sourced(number) for key, number in values.items()})
+        values = general_link({key: _sourced(number) for key, number in values.items()})
         files[f"{name}/{stack}.toml"] = document(tier, values, chip.of(stack), _sources(chip))
     return files
 
 
-def _general_link(numbers: dict[str, Number]) -> dict[str, Number]:
+def general_link(numbers: dict[str, Number]) -> dict[str, Number]:
     """The efficiency of links in general is that of the all-reduce, where one was fitted."""
     found = numbers.get("collective.all_reduce.bandwidth_efficiency")
     return {**numbers, "collective.bandwidth_efficiency": found} if found else numbers

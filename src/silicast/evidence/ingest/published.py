@@ -24,14 +24,17 @@ THROUGHPUT_FROM = 1024
 
 def read_evidence(folders: Iterable[Path]) -> Operators:
     """All rows of evidence folders that a law can be fitted to."""
-    found = []
-    for row in load(folders).rows:
-        if row.use == "calibrate" and not row.suspect and row.scenario.kind in ("kernel", "collective"):
-            build = _BUILDERS.get(row.scenario.op or "")
-            table = build(row, row.scenario) if build and row.scenario.chip in catalog.ids("chips") else None
-            if table is not None:
-                found.append(table)
-    return joined(found)
+    found = (operator(row) for row in load(folders).rows)
+    return joined(table for table in found if table is not None)
+
+
+def operator(row: Row) -> Operators | None:
+    """A row of the evidence as the operator that a law is fitted to; None for a row that stays out of every fit."""
+    scenario = row.scenario
+    if row.use != "calibrate" or row.suspect or scenario.kind not in ("kernel", "collective"):
+        return None
+    build = _BUILDERS.get(scenario.op or "")
+    return build(row, scenario) if build and scenario.chip in catalog.ids("chips") else None
 
 
 def _one(row: Row, latency_us: float, **columns: object) -> Operators:
