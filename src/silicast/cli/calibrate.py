@@ -126,7 +126,9 @@ def _leave_out(choice: "Choice", place: Path, as_json: bool) -> None:
     for name in ("left out", "law", "rows", "median %", "P90 %"):
         table.add_column(name, justify="left" if name in ("left out", "law") else "right")
     for one in totals:
-        table.add_row(one.left_out, one.law, f"{one.rows}", f"{100 * one.median_error:.1f}", f"{100 * one.p90_error:.1f}")
+        table.add_row(
+            one.left_out, one.law, f"{one.rows}", f"{100 * one.median_error:.1f}", f"{100 * one.p90_error:.1f}"
+        )
     console = screen()
     console.print(table)
     console.print(f"{len(files)} files in {place}.")

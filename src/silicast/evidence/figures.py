@@ -268,7 +268,9 @@ def _orders(answer: Validation) -> list[Figure]:
         models: dict[str, list[Checked]] = defaultdict(list)
         for item in filter(h200(metric), answer.headline):
             models[item.row.scenario.model].append(item)
-        large = [items for items in models.values() if len({item.compared().piece for item in items}) >= FEWEST_IN_ORDER]
+        large = [
+            items for items in models.values() if len({item.compared().piece for item in items}) >= FEWEST_IN_ORDER
+        ]
         ours, theirs = (
             [one for items in large if (one := score([side(item) for item in items]).rank_correlation) is not None]
             for side in (Checked.compared, Checked.peer)

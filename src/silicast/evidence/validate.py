@@ -88,6 +88,7 @@ class Validation:
     groups: tuple[Group, ...]
     overall: Score
     warnings: tuple[str, ...]
+    peer: str = ""
 
     @property
     def headline(self) -> list[Checked]:
@@ -98,7 +99,6 @@ class Validation:
     def fitted(self) -> list[Checked]:
         """The rows that coefficients were fitted to: how well the laws can describe them, not how well they forecast."""
         return [item for item in self.checked if item.apart == FITTED]
-
 
     @property
     def again(self) -> list[Checked]:
@@ -145,7 +145,7 @@ def validate(question: Question, progress: Progress | None = None) -> Validation
     sources = tuple(source for source in evidence.sources if source.id in named)
     inside = [item for item in checked if not item.apart]
     overall = score([item.compared() for item in inside])
-    return Validation(sources, checked, grouped(inside, KEYS), overall, (*evidence.warnings, *warnings))
+    return Validation(sources, checked, grouped(inside, KEYS), overall, (*evidence.warnings, *warnings), peer.name)
 
 
 def apart(row: Row, outcome: Outcome, seen: Seen) -> str:

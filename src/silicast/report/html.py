@@ -4,32 +4,25 @@ Everything is in the file: data, style and the chart library (`assets/`). A cont
 to load anything. Every string is escaped, as names may come from a user's files; only http(s) addresses become links.
 """
 
-import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from silicast import __version__
-from silicast.errors import InputError
-from silicast.estimate import DRAWS, Estimate, Part
+from silicast.estimate import Estimate, Part
 from silicast.hardware import Source
 from silicast.outcome import Forecast
 from silicast.parts import Explained
 from silicast.planning.compare import ChipAnswer, Comparison, Ratio
 from silicast.report import charts, roofline
 from silicast.report.deployments import deployments
-from silicast.report.elements import TIERS, Figures, badge, bullets, table
+from silicast.report.elements import Figures, badge, bullets, table
 from silicast.report.numbers import rounded
-from silicast.report.vega import DARK, LIGHT, PAGE, Palette
+from silicast.report.page import ASSETS, filled, write
+from silicast.report.vega import PAGE
 
-ASSETS = Path(__file__).parent / "assets"
-
-#: colours of the page behind the sections: light, in the dark, on paper
-BEHIND, BEHIND_DARK, PAPER = "#f5f6f8", "#10151c", "#ffffff"
+__all__ = ["ASSETS", "known_command", "render", "write_report"]
 
 #: what an answer does not record
 INCOMPLETE = "The answer records no more: limits of devices or packages, speculation and other stacks are to be added."
@@ -41,31 +34,7 @@ def write_report(answer: Comparison, path: Path, command: str | None = None) -> 
     `command` is the call to print under "Reproduce"; without it the part that `answer` knows is printed. Raises
     InputError where `path` is not a file or cannot be written.
     """
-    page = render(answer, command)
-    try:
-        _replace(path.resolve(), path, page)
-    except InputError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"Cannot write the report to '{path}': {reason}.") from error
-
-
-def _replace(target: Path, given: Path, page: str) -> None:
-    if target.exists() and not target.is_file():
-        what = "a directory" if target.is_dir() else "not a regular file"
-        raise InputError(f"Cannot write the report to '{given}': it is {what}. Name a file, such as report.html.")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise InputError(f"Cannot write the report to '{given}': the file is read-only.")
-    if target.parent.exists() and not target.parent.is_dir():
-        raise InputError(f"Cannot write the report to '{given}': {given.parent} is a file, not a folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".silicast-{os.getpid()}.tmp")
-    try:
-        fresh.write_text(page, encoding="utf-8", errors="replace")
-        fresh.replace(target)
-    finally:
-        fresh.unlink(missing_ok=True)
+    write(render(answer, command), path)
 
 
 def render(answer: Comparison, command: str | None = None) -> str:
@@ -88,41 +57,7 @@ def render(answer: Comparison, command: str | None = None) -> str:
         "command": escape(command or known_command(answer)),
         "incomplete": "" if command else f"<p>{INCOMPLETE}</p>",
     }
-    return Template(_asset("report.html")).substitute(parts, specifications=figures.scripts(), **_frame())
-
-
-def _frame() -> dict[str, str]:
-    """What every report has."""
-    return {
-        "version": escape(__version__),
-        "draws": f"{DRAWS}",
-        "tiers": "".join(f"<dt>{tier}</dt><dd>{meaning}</dd>" for tier, meaning in TIERS.items()),
-        "licences": escape(_asset("vega-licences.txt")),
-        "colours": _colours(),
-        "style": _asset("report.css"),
-        "vega": _script("vega.js"),
-        "draw": _script("report.js"),
-    }
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def _script(name: str) -> str:
-    return _asset(name).replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _colours() -> str:
-    """The palettes as variables: light, in the dark, and light again on paper."""
-    light, dark = _variables(LIGHT, BEHIND), _variables(DARK, BEHIND_DARK)
-    paper = _variables(LIGHT, PAPER)
-    return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n@media print{{:root{{{paper}}}}}"
-
-
-def _variables(palette: Palette, behind: str) -> str:
-    colours = {item.name.replace("_", "-"): getattr(palette, item.name) for item in fields(palette)}
-    return "".join(f"--{name}:{colour};" for name, colour in (colours | {"behind": behind}).items())
+    return filled("report.html", parts, figures)
 
 
 def question(answer: Comparison) -> str:
