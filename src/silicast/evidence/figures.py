@@ -268,18 +268,21 @@ def _orders(answer: Validation) -> list[Figure]:
         models: dict[str, list[Checked]] = defaultdict(list)
         for item in filter(h200(metric), answer.headline):
             models[item.row.scenario.model].append(item)
-        large = [
-            items for items in models.values() if len({item.compared().piece for item in items}) >= FEWEST_IN_ORDER
-        ]
+        large = [items for items in models.values() if _runs(items) >= FEWEST_IN_ORDER]
         ours, theirs = (
             [one for items in large if (one := score([side(item) for item in items]).rank_correlation) is not None]
             for side in (Checked.compared, Checked.peer)
         )
+        name = metric.removesuffix("_ms")
         found.append(
             Figure(
-                f"order-{metric.partition('_')[0]}", f"Order of {metric.partition('_')[0].upper()} within a model, H200",
+                f"order-{name}", f"Order of {name.upper()} within a model, H200",
                 sum(map(len, large)), {"Spearman": median(ours) if ours else None}, (Goal("Spearman", least=least),),
                 {"Spearman": median(theirs)} if theirs else None, sum(map(len, large)),
             )
         )  # fmt: skip
     return found
+
+
+def _runs(items: Rows) -> int:
+    return len({item.compared().piece for item in items})

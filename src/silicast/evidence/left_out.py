@@ -129,7 +129,7 @@ def shipped_misses() -> tuple[Missed, ...]:
 class Without(Pools):
     """Pools whose machines do without what is left out."""
 
-    left: Left = Left()
+    left: Left = field(default_factory=Left)
     refits: Refits = field(default_factory=dict)
     _without: dict[tuple[str, str | None, str | None], Machine] = field(default_factory=dict)
 

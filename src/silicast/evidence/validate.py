@@ -97,7 +97,7 @@ class Validation:
 
     @property
     def fitted(self) -> list[Checked]:
-        """The rows that coefficients were fitted to: how well the laws can describe them, not how well they forecast."""
+        """The rows that coefficients were fitted to: what the laws can describe, not what they forecast."""
         return [item for item in self.checked if item.apart == FITTED]
 
     @property

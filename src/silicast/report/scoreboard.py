@@ -232,7 +232,7 @@ def missing_lines(items: Iterable[Checked]) -> Lines:
 
 
 def apart_lines(answer: Validation) -> Lines:
-    """Rows with a forecast that no figure counts, with their own median error; fitted rows have a table of their own."""
+    """Rows with a forecast that no figure counts, with their own median error; fitted rows have their own table."""
     beside = [
         item for item in answer.checked if item.apart not in ("", FITTED) and item.row.scenario.kind != "train"
     ]  # fmt: skip

@@ -154,7 +154,8 @@ def signed(share: float | None) -> str:
 def table(lines: Lines) -> Table:
     """Lines on the screen."""
     found = Table(
-        title=lines.title, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left", padding=(0, 1, 0, 0)
+        title=lines.title, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
+        padding=(0, 1, 0, 0),
     )  # fmt: skip
     for index, name in enumerate(lines.columns):
         text = index < lines.text or name in _FOLDED

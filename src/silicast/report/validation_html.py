@@ -2,7 +2,7 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from silicast.evidence.peers import shipped_peer
 from silicast.evidence.record import Source
 from silicast.evidence.validate import Checked, Validation
 from silicast.parts import Explained
+from silicast.pool import Phase
 from silicast.report import scatter
 from silicast.report.elements import Figures, bullets, table
 from silicast.report.numbers import digits, rounded
@@ -91,7 +92,7 @@ def _section(name: str, title: str, lines: Lines) -> str:
 def _table(lines: Lines) -> str:
     if not lines.lines:
         return ""
-    return f"<h3>{escape(lines.title)}</h3>{table(lines.columns, lines.lines)}"
+    return f'<div class="wrap"><h3>{escape(lines.title)}</h3>{table(lines.columns, lines.lines)}</div>'
 
 
 def _scatter(answer: Validation, figures: Figures) -> str:
@@ -120,7 +121,7 @@ def _misses(items: Iterable[Checked]) -> str:
     return "".join(_miss(item, explained_run(item.row.scenario, pools)) for item in items)
 
 
-def _miss(item: Checked, steps: dict[str, Explained]) -> str:
+def _miss(item: Checked, steps: Mapping[Phase, Explained]) -> str:
     row, value = item.row, item.outcome.value or 0.0
     what = (
         f"{label(row.metric)} {digits(value)} forecast, {digits(row.value)} measured, {rounded(value / row.value, 2)}x"

@@ -142,7 +142,7 @@ def _left(table: Operators, choice: Choice) -> Operators:
 
 
 def lent(name: str, chips: Mapping[str, Chip]) -> dict[str, Number]:
-    """What a chip has beside its own fits: coefficients held fixed, those of its siblings, those that a source states."""
+    """What a chip has beside its own fits: what was held fixed, what siblings lend it, what a source states."""
     stated = _stated()
     return {**_held(), **pooled(device(name), chips, stated), **stated.get(name, {})}
 
