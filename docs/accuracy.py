@@ -1,6 +1,6 @@
 """Writes docs/accuracy.md from a validation of the evidence that ships, and the report beside it.
 
-    python docs/accuracy.py [--html FILE]
+python docs/accuracy.py [--html FILE]
 """
 
 import sys

@@ -19,7 +19,8 @@ ROW_KEYS = [
 ]  # fmt: skip
 SCORES = {
     "rows", "evidence", "share_forecast", "median_absolute_error", "mean_absolute_error", "bias", "p90_absolute_error",
-    "rank_correlation", "coverage",
+    "rank_correlation", "coverage", "width", "peer_rows", "peer_median_absolute_error",
+    "median_absolute_error_on_peer_rows",
 }  # fmt: skip
 SOME = [name for s in ("lmsys-96h100", "gpustack", "sglang-ascend-best-practice") for name in ("--source", s)]
 

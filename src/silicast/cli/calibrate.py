@@ -88,22 +88,22 @@ def _result(found: "Calibration") -> dict[str, Any]:
 
 
 def _serving_rows(choice: "Choice") -> list["Row"]:
+    """The evidence without what is left out."""
+    from silicast.evidence.calibrate.run import checked
     from silicast.evidence.fitted import chip_of
-    from silicast.evidence.left_out import generation_of
+    from silicast.evidence.left_out import Left
     from silicast.evidence.record import load, shipped
 
-    rows = load(choice.evidence or (shipped(),)).rows
-    for name, told, given in (
-        ("chip", chip_of, choice.without_chips),
-        ("source", lambda row: row.source, choice.without_sources),
-        ("generation", lambda row: generation_of(chip_of(row)), choice.without_generations),
-    ):
-        known = {told(row) for row in rows} - {""}
-        for value in given:
-            if value not in known:
-                raise EvidenceError(f"--without-{name}: no row is of '{value}'. Known: {', '.join(sorted(known))}.")
-        rows = tuple(row for row in rows if told(row) not in given)
-    return list(rows)
+    checked(choice)
+    gone = [
+        *(Left(chip=name) for name in choice.without_chips),
+        *(Left(generation=name) for name in choice.without_generations),
+    ]
+    return [
+        row
+        for row in load(choice.evidence or (shipped(),)).rows
+        if row.source not in choice.without_sources and not any(left.covers(chip_of(row)) for left in gone)
+    ]
 
 
 def _leave_out(choice: "Choice", place: Path, as_json: bool) -> None:

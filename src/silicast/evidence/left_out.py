@@ -23,7 +23,7 @@ from silicast.evidence.calibrate.chips import ALL, Chip, Fit
 from silicast.evidence.calibrate.device import device
 from silicast.evidence.calibrate.fit import Fitted
 from silicast.evidence.calibrate.plan import COPY, Kind
-from silicast.evidence.calibrate.run import general_link, lent
+from silicast.evidence.calibrate.run import belongs, general_link, lent
 from silicast.evidence.deployment import Pools
 from silicast.evidence.fitted import chip_of, used_by
 from silicast.evidence.forecast import Outcome, forecast
@@ -31,7 +31,7 @@ from silicast.evidence.record import Row
 from silicast.hardware import Number, Source
 from silicast.machine import Machine
 
-FOLDER, STACKS, OPERATORS = "left_out", "stacks.csv", "operators.csv"
+FOLDER, STACKS, OPERATORS, SERVING = "left_out", "stacks.csv", "operators.csv", "serving.csv"
 #: how the source of a fitted coefficient is titled in the files of the chips
 FITTED = "Fitted by Silicast"
 #: the chip and stack whose coefficients are those of the datasheet tier
@@ -39,7 +39,7 @@ NOBODY = "none"
 
 
 class Left(NamedTuple):
-    """What a refit does without: rows of `source` on `chip`, or all of a `chip`, or all chips of a `generation`."""
+    """What a refit does without: rows of `source` on `chip`, all of a `chip`, or a `generation` with its branches."""
 
     source: str = ""
     chip: str = ""
@@ -52,7 +52,7 @@ class Left(NamedTuple):
     def covers(self, chip: str) -> bool:
         """Whether a chip is left out, of all sources or of the one named."""
         if self.generation:
-            return generation_of(chip) == self.generation
+            return belongs(generation_of(chip), self.generation)
         return not self.chip or chip == self.chip
 
     def drops(self, chip: str) -> bool:

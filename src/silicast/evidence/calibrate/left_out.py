@@ -17,7 +17,7 @@ from silicast.evidence.calibrate.fit import MICRO, evaluated
 from silicast.evidence.calibrate.plan import HELD, Kind, jobs, merged
 from silicast.evidence.calibrate.pool import Number, own
 from silicast.evidence.calibrate.predict import Values
-from silicast.evidence.calibrate.run import lent
+from silicast.evidence.calibrate.run import belongs, lent
 from silicast.evidence.ingest.operators import Array, Operators
 
 Errors = dict[tuple[str, str], Array]
@@ -41,9 +41,10 @@ def misses(table: Operators, chips: Mapping[str, Chip], told: Callable[[str], No
     """Every leave-out of the operators of `table`, whose fits are `chips`. Deterministic."""
     found = [*_shapes(table, chips), *_siblings(table, chips, "chip", {name: [name] for name in chips})]
     told(f"operators: {len(chips)} chips left out one by one")
-    generations: dict[str, list[str]] = defaultdict(list)
-    for name, chip in chips.items():
-        generations[chip.device.generation].append(name)
+    known = sorted({chip.device.generation for chip in chips.values()})
+    generations = {
+        named: [name for name, chip in chips.items() if belongs(chip.device.generation, named)] for named in known
+    }
     found += _siblings(table, chips, "generation", generations)
     told(f"operators: {len(generations)} generations left out")
     for source in sorted({_origin(str(name)) for name in set(table["source"])}):

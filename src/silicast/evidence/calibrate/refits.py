@@ -3,7 +3,12 @@
 Operators per chip, generation and source; serving stacks per source on a chip, chip and generation. Deterministic.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from silicast import catalog
 from silicast.coefficients import Coefficient
@@ -13,18 +18,22 @@ from silicast.evidence.calibrate.left_out import document, misses
 from silicast.evidence.calibrate.run import Choice, Fits, fitted
 from silicast.evidence.calibrate.write import MARK
 from silicast.evidence.fitted import chip_of
-from silicast.evidence.left_out import NOBODY, OPERATORS, STACKS, Left, Refits, generation_of
+from silicast.evidence.forecast import forecast
+from silicast.evidence.left_out import NOBODY, OPERATORS, SERVING, STACKS, Left, Refits, generation_of, without
 from silicast.evidence.record import Row
 
+Array = NDArray[Any]
 Told = Callable[[str], None]
 
 
 def left_out(choice: Choice, rows: Sequence[Row], told: Told) -> dict[str, str]:
-    """The two tables by file name. `rows` = the evidence that stacks are fitted to. Raises EvidenceError."""
+    """The tables by file name. `rows` = the evidence that stacks are fitted to. Raises EvidenceError."""
     fits: Fits = fitted(choice, told)
     operators = document(misses(fits.table, fits.chips, told))
-    serving = refit_stacks(rows, told)
-    return {OPERATORS: f"{MARK}\n{operators}", STACKS: f"{MARK}\n{stack_document(serving)}"}
+    again = refit_stacks(rows, told)
+    tables = {OPERATORS: operators, STACKS: stack_document(again), SERVING: serving_document(serving(rows, again))}
+    told("serving: rows forecast under the refits without them")
+    return {name: f"{MARK}\n{table}" for name, table in tables.items()}
 
 
 def refit_stacks(rows: Sequence[Row], told: Told) -> Refits:
@@ -74,3 +83,28 @@ def _lines(found: Refits) -> Iterator[str]:
         yield from (f"{about},{name},{value:.4g}" for name, value in values.items())
         if not values:
             yield f"{about},,"
+
+
+#: (what is left out, stack, chip, metric) -> signed log errors
+Misses = Mapping[tuple[Left, str, str, str], Array]
+
+
+def serving(rows: Sequence[Row], refits: Refits) -> Misses:
+    """Errors of the rows that each refit did without: what the range of an unmeasured chip is made of."""
+    found: dict[tuple[Left, str, str, str], list[float]] = defaultdict(list)
+    for left, stack in refits:
+        gone = [row for row in rows if stacks.usable(row, stack) and left.holds(row)]
+        outcomes, _ = forecast(gone, make=without(left, refits))
+        for row, outcome in zip(gone, outcomes, strict=True):
+            if outcome.value is not None:
+                found[left, stack, chip_of(row), row.metric].append(float(np.log(outcome.value / row.value)))
+    return {key: np.array(errors) for key, errors in found.items()}
+
+
+def serving_document(found: Misses) -> str:
+    """One line per refit, stack, chip and metric; `low middle high` are of the signed log error."""
+    lines = ["source,chip,generation,stack,of_chip,metric,rows,low,middle,high"]
+    for (left, stack, chip, metric), errors in found.items():
+        numbers = ",".join(f"{number:.4f}" for number in np.quantile(errors, (0.1, 0.5, 0.9)))
+        lines.append(f"{','.join(left)},{stack},{chip},{metric},{errors.size},{numbers}")
+    return "\n".join(lines) + "\n"
