@@ -12,7 +12,8 @@ from typing import Any
 
 from silicast.estimate import DRAWS
 from silicast.evidence.figures import Figure, figures
-from silicast.evidence.left_out import Missed, shipped_misses, shipped_refits
+from silicast.evidence.left_out import shipped_refits
+from silicast.evidence.misses import Missed, shipped_misses
 from silicast.evidence.peers import shipped_peer
 from silicast.evidence.record import shipped
 from silicast.evidence.validate import Question, Validation, validate

@@ -22,12 +22,11 @@ from silicast.evidence.left_out import (
     generation_of,
     left_out,
     places,
-    read_misses,
     read_refits,
-    shipped_misses,
     shipped_refits,
     without,
 )
+from silicast.evidence.misses import read_misses, shipped_misses
 from silicast.evidence.record import load, shipped
 from silicast.report.scoreboard import bare
 from tests.validation.test_calibrate import products

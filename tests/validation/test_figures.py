@@ -6,7 +6,8 @@ import pytest
 
 from silicast.evidence.figures import Figure, Goal, figures
 from silicast.evidence.fitted import run_of, used_by
-from silicast.evidence.left_out import shipped_misses, shipped_refits
+from silicast.evidence.left_out import shipped_refits
+from silicast.evidence.misses import shipped_misses
 from silicast.evidence.record import load, shipped
 from silicast.evidence.validate import Question, Validation, validate
 from silicast.report.scoreboard import figures_lines, peer_lines, worst

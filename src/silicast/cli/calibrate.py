@@ -111,7 +111,7 @@ def _leave_out(choice: "Choice", place: Path, as_json: bool) -> None:
     from silicast.evidence.calibrate.refits import left_out
     from silicast.evidence.calibrate.run import needs_extra
     from silicast.evidence.calibrate.write import replaced
-    from silicast.evidence.left_out import OPERATORS, read_misses
+    from silicast.evidence.misses import OPERATORS, read_misses
     from silicast.report.screen import screen
 
     needs_extra()

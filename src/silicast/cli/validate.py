@@ -12,7 +12,8 @@ from rich.progress import Progress
 from silicast.cli.options import AsJson
 from silicast.estimate import DRAWS
 from silicast.evidence.figures import figures
-from silicast.evidence.left_out import shipped_misses, shipped_refits
+from silicast.evidence.left_out import shipped_refits
+from silicast.evidence.misses import shipped_misses
 from silicast.evidence.record import shipped
 from silicast.evidence.validate import Filter, Question, validate
 from silicast.report.document import emit

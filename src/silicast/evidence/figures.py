@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from silicast.evidence.left_out import Left, Missed, Refits, file_fits, generation_of, without
+from silicast.evidence.left_out import Left, Refits, file_fits, generation_of, without
+from silicast.evidence.misses import Missed
 from silicast.evidence.score import Compared, Score, score
 from silicast.evidence.validate import Checked, Validation
 

@@ -27,11 +27,12 @@ from silicast.evidence.calibrate.run import belongs, general_link, lent
 from silicast.evidence.deployment import Pools
 from silicast.evidence.fitted import chip_of, used_by
 from silicast.evidence.forecast import Outcome, forecast
+from silicast.evidence.misses import FOLDER
 from silicast.evidence.record import Row
 from silicast.hardware import Number, Source
 from silicast.machine import Machine
 
-FOLDER, STACKS, OPERATORS, SERVING = "left_out", "stacks.csv", "operators.csv", "serving.csv"
+STACKS, SERVING = "stacks.csv", "serving.csv"
 #: how the source of a fitted coefficient is titled in the files of the chips
 FITTED = "Fitted by Silicast"
 #: the chip and stack whose coefficients are those of the datasheet tier
@@ -86,43 +87,6 @@ def shipped_refits() -> Refits:
     """The refits that ship; none where the package has none."""
     path = catalog.data_folder() / FOLDER / STACKS
     return read_refits(path) if path.is_file() else {}
-
-
-class Missed(NamedTuple):
-    """A line of `operators.csv`: what was left out, rows, the signed log error (10 %, median, 90 %), its size.
-
-    `name` and `chip` are empty for a law over all chips.
-    """
-
-    left_out: str
-    name: str
-    chip: str
-    law: str
-    kernel: str
-    rows: int
-    low: float
-    middle: float
-    high: float
-    median_error: float
-    p90_error: float
-
-
-def read_misses(path: Path) -> list[Missed]:
-    """The lines of an `operators.csv`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.reader(text for text in file if not text.startswith("#")))[1:]
-    return [_missed(*line) for line in lines]
-
-
-def _missed(left_out: str, name: str, chip: str, law: str, kernel: str, rows: str, *numbers: str) -> Missed:
-    return Missed(left_out, name, chip, law, kernel, int(rows), *map(float, numbers))
-
-
-@cache
-def shipped_misses() -> tuple[Missed, ...]:
-    """Errors of the laws on operators that were left out; none where the package has none."""
-    path = catalog.data_folder() / FOLDER / OPERATORS
-    return tuple(read_misses(path)) if path.is_file() else ()
 
 
 @dataclass(slots=True)

@@ -19,7 +19,8 @@ from silicast.evidence.calibrate.run import Choice, Fits, fitted
 from silicast.evidence.calibrate.write import MARK
 from silicast.evidence.fitted import chip_of
 from silicast.evidence.forecast import forecast
-from silicast.evidence.left_out import NOBODY, OPERATORS, SERVING, STACKS, Left, Refits, generation_of, without
+from silicast.evidence.left_out import NOBODY, SERVING, STACKS, Left, Refits, generation_of, without
+from silicast.evidence.misses import OPERATORS
 from silicast.evidence.record import Row
 
 Array = NDArray[Any]
