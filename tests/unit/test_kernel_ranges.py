@@ -49,3 +49,13 @@ def test_the_range_holds_the_value_and_draws_do_not_change_points() -> None:
     for point, band in zip(points, drawn, strict=True):
         assert band.low < band.value < band.high  # type: ignore[operator]
         assert band.value == pytest.approx(point.value, rel=0.15)
+
+
+@pytest.mark.parametrize(("source", "most"), [("deepep", 0.05), ("stratacl-ep32", 0.25)])
+def test_bandwidths_of_expert_exchanges_count_what_sources_count(source: str, most: float) -> None:
+    found = [row for op in ("moe_dispatch", "moe_combine") for row in rows(source, op) if row.metric == "gb_per_s"]
+    found = [row for row in found if row.scenario.chip != "b200-sxm"]
+    pairs = [(outcome.value, row.value) for row, outcome in zip(found, forecast(found)[0], strict=True)]
+    errors = [abs(value / measured - 1) for value, measured in pairs if value is not None]
+    assert len(errors) >= 6
+    assert np.median(errors) < most

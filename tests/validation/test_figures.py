@@ -1,5 +1,7 @@
 """Figures take the rows they say, none that was fitted, and know whether a goal is met."""
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,10 +31,17 @@ def test_every_figure_is_there(found: dict[str, Figure]) -> None:
 
 
 KINDS = ("shapes", "chip")
+BANDS = {"coverage", "coverage-chips", "width-fitted", "width-left-out"}
 SERVING = {
     "tpot-h200", "ttft-h200", "tpot-two-pools", "ttft-two-pools", "tpot-new-blackwell", "tpot-new-hopper",
     "runs-forecast", "910c-tuned", "ascend-open", "r1-phases", "order-tpot", "order-ttft",
 }  # fmt: skip
+
+
+def test_every_figure_has_a_reason_to_print_while_it_misses() -> None:
+    prose = tomllib.loads((Path(__file__).parents[2] / "docs" / "misses.toml").read_text(encoding="utf-8"))
+    operators = {f"{law}-{kind}" for law in ("gemm", "attention", "grouped_gemm", "collective") for kind in KINDS}
+    assert set(prose["reasons"]) == SERVING | operators | BANDS
 
 
 def test_selections_are_those_of_the_goals(found: dict[str, Figure]) -> None:

@@ -63,6 +63,8 @@ def command(
         emit(validation_document(answer, leave_one_source_out))
     else:
         render(answer, found, screen())
+        if html is not None:
+            screen().print(f"Report: {html}")
 
 
 class _Bar:

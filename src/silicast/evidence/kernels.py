@@ -11,7 +11,7 @@ from silicast.dtypes import BYTES, matrix_mode
 from silicast.evidence.binding import Told, told
 from silicast.evidence.columns import Scenario
 from silicast.evidence.deployment import ONE_LOWER, NoForecastError, Pools
-from silicast.evidence.ingest.published import BLOCK_SCALED
+from silicast.evidence.ingest.published import BLOCK_SCALED, counted_bytes
 from silicast.evidence.residual import strayed
 from silicast.evidence.serve import Answer
 from silicast.machine import Format, Machine
@@ -162,9 +162,10 @@ class _Total:
         return np.asarray(flops / self.seconds / 1e12)
 
     def gb_per_s(self, item: Kernel) -> Array:
-        """GB/s of memory; of an exchange, through the link that decides: inside a domain all copies, across the outer
-        link those that cross it."""
+        """GB/s of memory; of an expert exchange, of the bytes that sources count; of another, through its link."""
         group = self.groups[-1]
+        if item.scenario.op in ("moe_dispatch", "moe_combine"):
+            return np.asarray(counted_bytes(item.scenario) / self.seconds / 1e9)
         if group.law != "collective":
             moved = np.asarray(group.moved).sum(axis=0)[0]
             return np.asarray(moved / self.seconds / 1e9)
