@@ -1,6 +1,7 @@
 """What is left out is out: coefficients, rows, chips and generations; and the tables of it are read as written."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from silicast.evidence.left_out import (
 from silicast.evidence.misses import read_misses, shipped_misses
 from silicast.evidence.record import load, shipped
 from silicast.report.scoreboard import bare
+from tests.cli.program import run
 from tests.validation.test_calibrate import products
 
 ROWS = load([shipped() / "inferencex-2026"]).rows
@@ -131,3 +133,33 @@ def test_a_chip_left_out_of_operators_is_told_by_its_siblings() -> None:
 
 def test_shares_are_rounded_for_readers() -> None:
     assert [bare(value) for value in (None, 0.0512, 0.0996, 0.5)] == ["", "5.1", "10", "50"]
+
+
+def test_one_command_leaves_everything_out(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    lines = ["op,m,n,k,dtype,chip,stack,latency_us"]
+    for chip in ("h100-sxm", "h200-sxm"):
+        table = products(60, chip=chip)
+        cells = zip(*(table[name] for name in ("m", "n", "k", "latency_us")), strict=True)
+        lines += [f"gemm,{m:g},{n:g},{k:g},bf16,{chip},vllm,{t}" for m, n, k, t in cells]
+    (tmp_path / "gemm.csv").write_text("\n".join(lines))
+    done = run(
+        "calibrate", "--left-out", "--operators", str(tmp_path), "--without-source", "aiconfigurator", "--evidence",
+        str(shipped() / "sglang-ascend-best-practice"), "--output", str(tmp_path / "out"), "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["result"]["files"] == ["operators.csv", "serving.csv", "stacks.csv"]
+    known = read_misses(tmp_path / "out" / "operators.csv")
+    assert {(one.left_out, one.name) for one in known if one.chip} == {
+        ("chip", "h100-sxm"), ("chip", "h200-sxm"), ("shapes", "")
+    }  # fmt: skip
+    assert {stack for _, stack in read_refits(tmp_path / "out" / "stacks.csv")} == {"sglang-ascend"}
+    assert (tmp_path / "out" / "serving.csv").read_text().count("sglang-ascend") >= 8
+
+
+def test_the_same_rows_are_left_out_alike() -> None:
+    pytest.importorskip("scipy")
+    table = products(150)
+    chips = {name: fit_chip(name, products(150, chip=name), ()) for name in ("h100-sxm", "h200-sxm")}
+    first, second = (operators.document(operators.misses(table, chips, lambda _: None)) for _ in range(2))
+    assert first == second

@@ -218,10 +218,18 @@ def worst_lines(items: Iterable[Checked]) -> Lines:
     for item in worst(items):
         value, row = item.outcome.value or 0.0, item.row
         lines.append(
-            [row.source, row.id, label(row.metric), digits(row.value), digits(value), rounded(value / row.value, 2)]
+            [
+                row.source,
+                row.id,
+                label(row.metric),
+                item.outcome.bound_by,
+                digits(row.value),
+                digits(value),
+                rounded(value / row.value, 2),
+            ]
         )
-    columns = ("source", "row", "metric", "measured", "forecast", "factor")
-    return Lines(f"The {WORST} largest misses, one per run", columns, 3, lines)
+    columns = ("source", "row", "metric", "bound by", "measured", "forecast", "factor")
+    return Lines(f"The {WORST} largest misses, one per run", columns, 4, lines)
 
 
 def missing_lines(items: Iterable[Checked]) -> Lines:

@@ -28,7 +28,7 @@ from silicast.report.scoreboard import (
 )
 
 #: columns that may be cut, and to how many letters
-_CUT = {"source": 19, "row": 40}
+_CUT = {"source": 16, "row": 26}
 #: columns whose text is folded, not cut
 _FOLDED = ("reason", "why", "figure", "found", "goal", "peer")
 
