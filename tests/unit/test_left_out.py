@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -135,8 +136,10 @@ def test_shares_are_rounded_for_readers() -> None:
     assert [bare(value) for value in (None, 0.0512, 0.0996, 0.5)] == ["", "5.1", "10", "50"]
 
 
-def test_one_command_leaves_everything_out(tmp_path: Path) -> None:
+def test_one_command_leaves_everything_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("scipy")
+    quick = SimpleNamespace(values={"host.step": 0.002})
+    monkeypatch.setattr(refits.stacks, "fit_stack", lambda stack, rows, start: quick)
     lines = ["op,m,n,k,dtype,chip,stack,latency_us"]
     for chip in ("h100-sxm", "h200-sxm"):
         table = products(60, chip=chip)
