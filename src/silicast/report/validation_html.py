@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from string import Template
 
 from silicast.evidence.deployment import Pools
 from silicast.evidence.explain import explained_run
@@ -16,8 +17,9 @@ from silicast.parts import Explained
 from silicast.pool import Phase
 from silicast.report import scatter
 from silicast.report.elements import Figures, bullets, table
+from silicast.report.files import replacing
+from silicast.report.html import asset, frame
 from silicast.report.numbers import digits, rounded
-from silicast.report.page import filled, write
 from silicast.report.scoreboard import (
     Lines,
     apart_lines,
@@ -49,7 +51,9 @@ PARTS = 8
 
 def write_validation(answer: Validation, found: Sequence[Figure], path: Path, arguments: Sequence[str]) -> None:
     """Write the report to `path`; raises InputError where it cannot be written. `arguments` = the call."""
-    write(render(answer, found, shlex.join(["silicast", *arguments])), path)
+    page = render(answer, found, shlex.join(["silicast", *arguments]))
+    with replacing(path, "report") as fresh:
+        fresh.write_text(page, encoding="utf-8", errors="replace")
 
 
 def render(answer: Validation, found: Sequence[Figure], command: str) -> str:
@@ -75,7 +79,7 @@ def render(answer: Validation, found: Sequence[Figure], command: str) -> str:
         "sources": _sources(answer.sources, bool(beside.lines)),
         "command": escape(command),
     }
-    return filled("validation.html", parts, figures)
+    return Template(asset("validation.html")).substitute(parts, specifications=figures.scripts(), **frame())
 
 
 def _plain(line: str) -> str:
