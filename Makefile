@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SILICAST := $(BIN)/silicast
 
-.PHONY: demo test bench validate calibrate proof docs clean
+.PHONY: demo test bench validate gate calibrate left-out proof docs clean
 
 # The main job: DeepSeek-R1 on one vendor's chip beside another's.
 demo: $(VENV)/.demo
@@ -19,8 +19,17 @@ test: $(VENV)/.test
 bench: $(VENV)/.demo
 	$(BIN)/python benchmarks/run.py
 
+# The scoreboard on the evidence that ships: docs/accuracy.md and a report with charts.
 validate: $(VENV)/.demo
-	$(SILICAST) validate
+	$(BIN)/python docs/accuracy.py --html demo/validation.html
+
+# The medians that a change may not worsen by more than a point: after a change that moves forecasts, on purpose.
+gate: $(VENV)/.demo
+	$(BIN)/python scripts/gate.py
+
+# Refits without each source, chip and generation: what accuracy is judged by where nothing was measured.
+left-out: $(VENV)/.calibrate
+	$(SILICAST) calibrate --left-out $(if $(OPERATORS),--operators $(OPERATORS)) --output src/silicast/data/left_out
 
 # The shipped coefficients. OPERATORS is a folder of operator measurements (CSV), for chips without public tables.
 calibrate: $(VENV)/.calibrate

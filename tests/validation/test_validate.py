@@ -19,7 +19,8 @@ ROW_KEYS = [
 ]  # fmt: skip
 SCORES = {
     "rows", "evidence", "share_forecast", "median_absolute_error", "mean_absolute_error", "bias", "p90_absolute_error",
-    "rank_correlation", "coverage",
+    "rank_correlation", "coverage", "width", "peer_rows", "peer_median_absolute_error",
+    "median_absolute_error_on_peer_rows",
 }  # fmt: skip
 SOME = [name for s in ("lmsys-96h100", "gpustack", "sglang-ascend-best-practice") for name in ("--source", s)]
 
@@ -130,3 +131,22 @@ def test_all_shipped_rows_are_forecast_in_seconds() -> None:
     answer = validate(Question((shipped(),)))
     assert len(answer.checked) > 7000
     assert answer.overall.share_forecast > 0.97
+
+
+def test_fitted_rows_have_a_column_of_their_own_under_a_refit() -> None:
+    source = ("--source", "sglang-ascend-best-practice", "--points", "--json")
+    plain, more = json.loads(run(*source)), json.loads(run(*source, "--leave-one-source-out"))
+    assert list(plain["rows"][0]) == ROW_KEYS
+    told = [row for row in more["rows"] if row["forecast_left_out"] is not None]
+    assert told
+    for row in told:
+        assert row["error_left_out"] == pytest.approx(row["forecast_left_out"] / row["measured"] - 1)
+        assert row["forecast_left_out"] != row["forecast"]
+    assert [{key: row[key] for key in ROW_KEYS} for row in more["rows"]] == plain["rows"]
+
+
+def test_a_report_is_written_beside_the_answer(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "report.html"
+    text = run("--source", "gpustack", "--points", "--html", str(path))
+    assert f"Report: {path}"[:60] in text.replace("\n", "")
+    assert "Forecast against measurement" in path.read_text(encoding="utf-8")

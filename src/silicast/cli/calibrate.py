@@ -15,8 +15,12 @@ from silicast.errors import EvidenceError
 from silicast.report.document import document, emit
 
 if TYPE_CHECKING:
-    from silicast.evidence.calibrate.run import Calibration
+    from silicast.evidence.calibrate.run import Calibration, Choice
     from silicast.evidence.record import Row
+
+
+#: folder of the tables of what was left out, beside that of the coefficients
+LEFT_OUT = "left_out"
 
 
 def command(
@@ -38,19 +42,25 @@ def command(
     stacks: Annotated[
         bool, typer.Option("--stacks", help="Fit the serving stacks to serving runs instead of the chips: minutes.")
     ] = False,
+    left_out: Annotated[
+        bool, typer.Option("--left-out", help="Refit without each source, chip and generation: tables of the errors.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     from silicast.evidence.calibrate.run import Choice, calibrate, write
     from silicast.report.screen import screen
 
-    place = output or _home()
-    if stacks:
-        _fit_stacks(place / "stacks", _serving_rows(evidence, without_chip, without_source), as_json)
-        return
     choice = Choice(
         tables, operators, tuple(evidence or ()), tuple(without_chip or ()), tuple(without_source or ()),
         tuple(without_generation or ()),
     )  # fmt: skip
+    if left_out:
+        _leave_out(choice, output or _home() / LEFT_OUT, as_json)
+        return
+    place = output or _home() / "coefficients"
+    if stacks:
+        _fit_stacks(place / "stacks", _serving_rows(choice), as_json)
+        return
     found = calibrate(choice, _told)
     write(found, place)
     if as_json:
@@ -77,20 +87,51 @@ def _result(found: "Calibration") -> dict[str, Any]:
     return {"fits": fits, "not_fitted": skipped, "files": sorted(found.files)}
 
 
-def _serving_rows(
-    evidence: list[Path] | None, without_chip: list[str] | None, without_source: list[str] | None
-) -> list["Row"]:
+def _serving_rows(choice: "Choice") -> list["Row"]:
+    """The evidence without what is left out."""
+    from silicast.evidence.calibrate.run import checked
+    from silicast.evidence.fitted import chip_of
+    from silicast.evidence.left_out import Left
     from silicast.evidence.record import load, shipped
 
-    rows = load([*(evidence or [shipped()])]).rows
-    chips, sources = set(without_chip or ()), set(without_source or ())
-    for name, left, known in (
-        ("--without-chip", chips, {str(row.scenario.chip) for row in rows}),
-        ("--without-source", sources, {row.source for row in rows}),
-    ):
-        for value in sorted(left - known):
-            raise EvidenceError(f"{name}: no row is of '{value}'. Known: {', '.join(sorted(known))}.")
-    return [row for row in rows if row.scenario.chip not in chips and row.source not in sources]
+    checked(choice)
+    gone = [
+        *(Left(chip=name) for name in choice.without_chips),
+        *(Left(generation=name) for name in choice.without_generations),
+    ]
+    return [
+        row
+        for row in load(choice.evidence or (shipped(),)).rows
+        if row.source not in choice.without_sources and not any(left.covers(chip_of(row)) for left in gone)
+    ]
+
+
+def _leave_out(choice: "Choice", place: Path, as_json: bool) -> None:
+    """Both tables of what was left out, and their medians on the screen."""
+    from silicast.evidence.calibrate.refits import left_out
+    from silicast.evidence.calibrate.run import needs_extra
+    from silicast.evidence.calibrate.write import replaced
+    from silicast.evidence.misses import OPERATORS, read_misses
+    from silicast.report.screen import screen
+
+    needs_extra()
+    files = left_out(choice, _serving_rows(choice), _told)
+    replaced(place, files)
+    totals = [one for one in read_misses(place / OPERATORS) if not one.chip]
+    if as_json:
+        result = {"totals": [one._asdict() for one in totals], "files": sorted(files)}
+        emit(document("calibrate", {"output": str(place)}, result))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("left out", "law", "rows", "median %", "P90 %"):
+        table.add_column(name, justify="left" if name in ("left out", "law") else "right")
+    for one in totals:
+        table.add_row(
+            one.left_out, one.law, f"{one.rows}", f"{100 * one.median_error:.1f}", f"{100 * one.p90_error:.1f}"
+        )
+    console = screen()
+    console.print(table)
+    console.print(f"{len(files)} files in {place}.")
 
 
 def _fit_stacks(place: Path, rows: list["Row"], as_json: bool) -> None:
@@ -99,12 +140,14 @@ def _fit_stacks(place: Path, rows: list["Row"], as_json: bool) -> None:
 
     from silicast import catalog
     from silicast.evidence.calibrate import stacks
+    from silicast.evidence.calibrate.run import needs_extra
+    from silicast.evidence.calibrate.write import put
     from silicast.report.screen import screen
 
+    needs_extra()
     fits, skipped = stacks.fit_stacks(tuple(catalog.ids("stacks")), rows, _told)
-    place.mkdir(parents=True, exist_ok=True)
     for stack, fit in fits.items():
-        (place / f"{stack}.toml").write_text(stacks.document(fit, datetime.date.today().isoformat()), encoding="utf-8")
+        put(place / f"{stack}.toml", stacks.document(fit, datetime.date.today().isoformat()))
     result = {
         "fits": [{"stack": one.stack, "rows": one.rows, **one.values, "error": one.after} for one in fits.values()],
         "not_fitted": skipped,
@@ -149,5 +192,5 @@ def _render(found: "Calibration", place: Path, console: Console) -> None:
 def _home() -> Path:
     home = os.environ.get("SILICAST_HOME")
     if not home:
-        raise EvidenceError("Say where to write the coefficients: --output DIR, or set SILICAST_HOME.")
-    return Path(home) / "coefficients"
+        raise EvidenceError("Say where to write: --output DIR, or set SILICAST_HOME.")
+    return Path(home)

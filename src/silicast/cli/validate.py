@@ -11,11 +11,15 @@ from rich.progress import Progress
 
 from silicast.cli.options import AsJson
 from silicast.estimate import DRAWS
+from silicast.evidence.figures import figures
+from silicast.evidence.left_out import shipped_refits
+from silicast.evidence.misses import shipped_misses
 from silicast.evidence.record import shipped
 from silicast.evidence.validate import Filter, Question, validate
 from silicast.report.document import emit
 from silicast.report.screen import screen
 from silicast.report.validation import render, validation_document
+from silicast.report.validation_html import write_validation
 
 #: seconds after which a bar tells how far it is
 PATIENCE = 2.0
@@ -34,18 +38,33 @@ def command(
     stack: Annotated[list[str] | None, typer.Option(help="Only rows of this stack; repeatable.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only this metric; repeatable.")] = None,
     source: Annotated[list[str] | None, typer.Option(help="Only rows of this source; repeatable.")] = None,
+    leave_one_source_out: Annotated[
+        bool,
+        typer.Option("--leave-one-source-out", help="Fitted rows also under a refit without their source on the chip."),
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a report that works offline.", show_default=False),
+    ] = None,
     points: Annotated[bool, typer.Option("--points", help="Points only, without ranges: faster.")] = False,
     as_json: AsJson = False,
 ) -> None:
     folders = [*(evidence or []), *([shipped()] if also_shipped or not evidence else [])]
     only = Filter(*(tuple(names or ()) for names in (chip, model, stack, metric, source)))
-    question = Question(tuple(folders), only, 0 if points else DRAWS)
+    question = Question(tuple(folders), only, 0 if points else DRAWS, left_out=True)
     with _Bar() as bar:
         answer = validate(question, bar.show)
+    # a figure is about all rows of its kind: there is none of a part of the evidence
+    whole = only == Filter() and shipped() in folders and (html is not None or not as_json)
+    found = figures(answer, shipped_refits(), shipped_misses()) if whole else []
+    if html is not None:
+        write_validation(answer, found, html, sys.argv[1:])
     if as_json:
-        emit(validation_document(answer))
+        emit(validation_document(answer, leave_one_source_out))
     else:
-        render(answer, screen())
+        render(answer, found, screen())
+        if html is not None:
+            screen().print(f"Report: {html}")
 
 
 class _Bar:

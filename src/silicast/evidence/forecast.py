@@ -53,17 +53,21 @@ class _Found(NamedTuple):
 Run = Plan | Kernel
 
 
-def forecast(rows: Sequence[Row], draws: int = 0, progress: Progress | None = None) -> tuple[list[Outcome], list[str]]:
-    """The outcome of each row, in order, and the warnings of the pools used. Reads the scenario and the metric only."""
+def forecast(
+    rows: Sequence[Row], draws: int = 0, progress: Progress | None = None, make: Callable[[int], Pools] = Pools
+) -> tuple[list[Outcome], list[str]]:
+    """The outcome of each row, in order, and the warnings of the pools used. Reads the scenario and the metric only.
+
+    `make` = pools for a number of draws: those of the catalog, or of a refit that left something out.
+    """
     scenarios = dict.fromkeys(row.scenario for row in rows)
-    found, warnings = _runs(list(scenarios), draws, progress)
+    found, warnings = _runs(list(scenarios), make(0), make(draws), progress)
     return [_outcome(row.metric, found[row.scenario]) for row in rows], warnings
 
 
 def _runs(
-    scenarios: list[Scenario], draws: int, progress: Progress | None
+    scenarios: list[Scenario], points: Pools, drawn: Pools, progress: Progress | None
 ) -> tuple[dict[Scenario, _Found | str], list[str]]:
-    points, drawn = Pools(), Pools(draws)
     found: dict[Scenario, _Found | str] = {}
     groups: dict[Any, list[Run]] = defaultdict(list)
     for scenario in scenarios:
@@ -75,7 +79,7 @@ def _runs(
             groups[type(run), run.group].append(run)
     done, of = len(found), len(scenarios)
     for runs in groups.values():
-        for chunk in _chunks(runs, draws):
+        for chunk in _chunks(runs, drawn.draws):
             for run, result in zip(chunk, _evaluate(chunk, points, drawn), strict=True):
                 found[run.scenario] = result
             done += len(chunk)

@@ -11,6 +11,8 @@ from silicast.dtypes import BYTES, matrix_mode
 from silicast.evidence.binding import Told, told
 from silicast.evidence.columns import Scenario
 from silicast.evidence.deployment import ONE_LOWER, NoForecastError, Pools
+from silicast.evidence.ingest.published import BLOCK_SCALED, counted_bytes
+from silicast.evidence.residual import strayed
 from silicast.evidence.serve import Answer
 from silicast.machine import Format, Machine
 from silicast.model.architecture import Model
@@ -93,7 +95,8 @@ def _format(scenario: Scenario, machine: Machine) -> Format:
     mode = matrix_mode(activations)
     if scenario.kind == "kernel" and mode not in machine.modes:
         raise NoForecastError(f"{machine.chip.id} has no {mode} matrix mode")
-    return Format(scenario.weights or activations, mode)
+    stored = scenario.weights or activations
+    return Format("fp8_block" if stored == "fp8" and scenario.stack in BLOCK_SCALED else stored, mode)
 
 
 def timed(pool_of_draws: Pools, kernels: Sequence[Kernel]) -> Answer:
@@ -113,12 +116,21 @@ def timed(pool_of_draws: Pools, kernels: Sequence[Kernel]) -> Answer:
         for name in ("latency_us", "tflops", "gb_per_s")
     }
     answer = Answer(samples)
-    if not machine.draws:
+    if machine.draws:
+        answer.samples = _scattered(samples, kernels, machine)
+    else:
         tiers = machine.tiers()
         each = [told(total.alone(), tiers) for total in found]
         why = Told([one.bound_by[0] for one in each], [one.tier[0] for one in each])
         answer.told = dict.fromkeys(samples, why)
     return answer
+
+
+def _scattered(samples: dict[str, Array], kernels: Sequence[Kernel], machine: Machine) -> dict[str, Array]:
+    """The draws with what the laws miss of single shapes."""
+    each = (strayed(item.scenario, item.format, machine) for item in kernels)
+    slower = np.stack([np.broadcast_to(one, (machine.draws,)) for one in each])
+    return {name: found * (slower if name == "latency_us" else 1 / slower) for name, found in samples.items()}
 
 
 def _named(op: Op, row: int) -> Op:
@@ -151,9 +163,10 @@ class _Total:
         return np.asarray(flops / self.seconds / 1e12)
 
     def gb_per_s(self, item: Kernel) -> Array:
-        """GB/s of memory; of an exchange, through the link that decides: inside a domain all copies, across the outer
-        link those that cross it."""
+        """GB/s of memory; of an expert exchange, of the bytes that sources count; of another, through its link."""
         group = self.groups[-1]
+        if item.scenario.op in ("moe_dispatch", "moe_combine"):
+            return np.asarray(counted_bytes(item.scenario) / self.seconds / 1e9)
         if group.law != "collective":
             moved = np.asarray(group.moved).sum(axis=0)[0]
             return np.asarray(moved / self.seconds / 1e9)

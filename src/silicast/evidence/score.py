@@ -19,13 +19,17 @@ FEWEST_RANKED = 3
 
 
 class Compared(NamedTuple):
-    """One row as statistics see it; `forecast` and `inside` are None where there is none."""
+    """One row as statistics see it; `forecast` and what is of its band are None where there is none.
+
+    `width` = high / low of the band.
+    """
 
     piece: Hashable
     metric: str
     measured: float
     forecast: float | None
     inside: bool | None
+    width: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Score:
     bias                   median signed error
     rank_correlation       Spearman's, within each metric, mean over the metrics
     coverage               share of the measurements inside the 80 % band
+    width                  median of high / low of the band
     """
 
     rows: int
@@ -49,6 +54,7 @@ class Score:
     p90_absolute_error: float | None = None
     rank_correlation: float | None = None
     coverage: float | None = None
+    width: float | None = None
 
 
 def score(rows: Sequence[Compared]) -> Score:
@@ -71,6 +77,7 @@ def score(rows: Sequence[Compared]) -> Score:
         weighted_quantile(size, weights, 0.9),
         _rank_correlation(told),
         _coverage(told, weights),
+        _width(told, weights),
     )
 
 
@@ -93,6 +100,12 @@ def _coverage(rows: Sequence[Compared], weights: Array) -> float | None:
         return None
     inside = np.array([bool(row.inside) for row in rows])
     return float(np.average(inside[banded], weights=weights[banded]))
+
+
+def _width(rows: Sequence[Compared], weights: Array) -> float | None:
+    wide = np.array([row.width if row.width is not None else np.nan for row in rows])
+    banded = np.isfinite(wide)
+    return weighted_quantile(wide[banded], weights[banded], 0.5) if banded.any() else None
 
 
 def _rank_correlation(rows: Sequence[Compared]) -> float | None:

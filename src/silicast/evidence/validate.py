@@ -1,4 +1,8 @@
-"""Evidence against forecasts: rows, groups of rows, and all of them; what stands apart from the headline, and why."""
+"""Evidence against forecasts: rows, groups of rows, and all of them; what stands apart from the headline, and why.
+
+The headline is about rows that no coefficient was fitted to, nor to others of their source and chip. Fitted rows are
+scored apart.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -7,20 +11,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 from silicast.errors import EvidenceError, nearest
+from silicast.evidence.fitted import Seen, chip_of, fitted, run_of
 from silicast.evidence.forecast import Outcome, Progress, forecast
+from silicast.evidence.left_out import left_out, shipped_refits
+from silicast.evidence.peers import Rival, shipped_peer
 from silicast.evidence.record import Evidence, Row, Source, load
 from silicast.evidence.score import Compared, Score, score
 
 #: what rows of one group share
 KEYS = ("source", "chip", "stack", "model", "metric")
+FITTED = "coefficients were fitted to this run"
+SIBLING = "coefficients were fitted to other runs of this source on this chip"
 
 
 class Checked(NamedTuple):
-    """A row and its forecast. `apart` says why it is outside the headline figures ("" = it is inside)."""
+    """A row and its forecast. `apart` says why it is outside the headline figures ("" = it is inside).
+
+    `seen` = whether coefficients were fitted to it; `rival` = what the peer forecasts of it; `without` = our forecast
+    under a refit without its source on its chip, where it was fitted.
+    """
 
     row: Row
     outcome: Outcome
-    apart: str
+    apart: str = ""
+    seen: Seen = "unseen"
+    rival: Rival | None = None
+    without: Outcome | None = None
 
     @property
     def error(self) -> float | None:
@@ -45,8 +61,14 @@ class Checked(NamedTuple):
 
     def compared(self) -> Compared:
         """The row as statistics see it. A version is no new evidence."""
-        piece = self.row.source, self.row.scenario._replace(stack_version=None)
-        return Compared(piece, self.row.metric, self.row.value, self.outcome.value, self.inside)
+        low, high = self.outcome.low, self.outcome.high
+        width = high / low if low and high else None
+        return Compared(run_of(self.row), self.row.metric, self.row.value, self.outcome.value, self.inside, width)
+
+    def peer(self) -> Compared:
+        """The row with the peer's forecast in the place of ours."""
+        value = self.rival.value if self.rival else None
+        return Compared(run_of(self.row), self.row.metric, self.row.value, value, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +88,22 @@ class Validation:
     groups: tuple[Group, ...]
     overall: Score
     warnings: tuple[str, ...]
+    peer: str = ""
 
     @property
     def headline(self) -> list[Checked]:
-        """The rows that the figures are about."""
+        """The rows that the figures are about: unseen by every fit."""
         return [item for item in self.checked if not item.apart]
+
+    @property
+    def fitted(self) -> list[Checked]:
+        """The rows that coefficients were fitted to: what the laws can describe, not what they forecast."""
+        return [item for item in self.checked if item.apart == FITTED]
+
+    @property
+    def again(self) -> list[Checked]:
+        """The fitted rows with their forecasts under a refit without their source on their chip."""
+        return [item._replace(outcome=item.without) for item in self.fitted if item.without is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +119,15 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to validate: folders of evidence, a filter, draws per number (0 = points only)."""
+    """What to validate: folders of evidence, a filter, draws per number (0 = points only).
+
+    `left_out` = also forecast fitted rows under a refit without their source on their chip.
+    """
 
     folders: tuple[Path, ...]
     only: Filter = field(default_factory=Filter)
     draws: int = 0
+    left_out: bool = False
 
 
 def validate(question: Question, progress: Progress | None = None) -> Validation:
@@ -98,23 +135,20 @@ def validate(question: Question, progress: Progress | None = None) -> Validation
     evidence = load(question.folders)
     rows = select(evidence, question.only)
     outcomes, warnings = forecast(rows, question.draws, progress)
-    fitted = {(row.source, chip_of(row)) for row in evidence.rows if row.use == "calibrate"}
+    known, peer = fitted(evidence.rows), shipped_peer()
+    again = left_out(rows, shipped_refits()) if question.left_out else {}
     checked = tuple(
-        Checked(row, outcome, apart(row, outcome, fitted)) for row, outcome in zip(rows, outcomes, strict=True)
+        Checked(row, outcome, apart(row, outcome, seen := known.seen(row)), seen, peer.of(row), again.get(row))
+        for row, outcome in zip(rows, outcomes, strict=True)
     )
     named = {row.source for row in rows}
     sources = tuple(source for source in evidence.sources if source.id in named)
     inside = [item for item in checked if not item.apart]
     overall = score([item.compared() for item in inside])
-    return Validation(sources, checked, grouped(inside, KEYS), overall, (*evidence.warnings, *warnings))
+    return Validation(sources, checked, grouped(inside, KEYS), overall, (*evidence.warnings, *warnings), peer.name)
 
 
-def chip_of(row: Row) -> str:
-    """The chip of a row; of two pools the one that decodes."""
-    return row.scenario.chip or row.scenario.decode_chip or row.scenario.prefill_chip or ""
-
-
-def apart(row: Row, outcome: Outcome, fitted: set[tuple[str, str]]) -> str:
+def apart(row: Row, outcome: Outcome, seen: Seen) -> str:
     """Why a row is no part of the headline figures: not forecast by design, suspect, not recorded, or fitted."""
     scenario = row.scenario
     if scenario.kind == "train":
@@ -123,9 +157,7 @@ def apart(row: Row, outcome: Outcome, fitted: set[tuple[str, str]]) -> str:
         return f"suspect: {row.suspect}"
     if scenario.mtp_tokens and scenario.mtp_acceptance is None and row.metric != "step_ms":
         return "acceptance of draft tokens is not recorded"
-    if outcome.tier in ("measured", "calibrated") and (row.source, chip_of(row)) in fitted:
-        return "coefficients may be fitted to rows of this source and chip"
-    return ""
+    return {"fitted": FITTED, "sibling": SIBLING, "unseen": ""}[seen]
 
 
 def grouped(items: Iterable[Checked], keys: Sequence[str]) -> tuple[Group, ...]:

@@ -1,7 +1,6 @@
 """`validate` as tables, and as the one JSON object of the evidence schema."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -10,28 +9,40 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from silicast.evidence.score import Score
-from silicast.evidence.validate import Checked, Validation, grouped
+from silicast.evidence.figures import Figure
+from silicast.evidence.score import score
+from silicast.evidence.validate import Checked, Group, Validation
 from silicast.report.document import SCHEMA
-from silicast.report.numbers import digits, rounded
+from silicast.report.scoreboard import (
+    Lines,
+    apart_lines,
+    coverage_lines,
+    figures_lines,
+    fitted_lines,
+    groups_lines,
+    missing_lines,
+    peer_lines,
+    percent,
+    two,
+    worst_lines,
+)
 
-#: metrics by a short name; throughput is per device
-_SHORT = {
-    "output_tokens_per_s_per_device": "output tok/s",
-    "input_tokens_per_s_per_device": "input tok/s",
-    "total_tokens_per_s_per_device": "total tok/s",
-}
-#: how many of the worst misses are listed
-WORST = 10
+#: columns that may be cut, and to how many letters
+_CUT = {"source": 16, "row": 26}
+#: columns whose text is folded, not cut
+_FOLDED = ("reason", "why", "figure", "found", "goal", "peer")
 
 
-def validation_document(answer: Validation) -> dict[str, Any]:
-    """`{schema, rows, groups, overall, warnings}`; rows in the order of the input."""
+def validation_document(answer: Validation, without: bool = False) -> dict[str, Any]:
+    """`{schema, rows, groups, overall, warnings}`; rows in the order of the input.
+
+    `without` adds to each row its forecast under a refit without its source on its chip, where it was fitted.
+    """
     return {
         "schema": SCHEMA,
-        "rows": [_row(item) for item in answer.checked],
-        "groups": [{**group.keys, **asdict(group.score)} for group in answer.groups],
-        "overall": asdict(answer.overall),
+        "rows": [_row(item) | (_refit(item) if without else {}) for item in answer.checked],
+        "groups": [_group(group, answer) for group in answer.groups],
+        "overall": asdict(answer.overall) | _beside(answer.headline),
         "warnings": list(answer.warnings),
     }
 
@@ -58,15 +69,40 @@ def _row(item: Checked) -> dict[str, Any]:
     }
 
 
-def render(answer: Validation, console: Console) -> None:
-    """Print the headline, the groups, the worst misses, what has no forecast, what stands apart."""
+def _refit(item: Checked) -> dict[str, Any]:
+    value = item.without.value if item.without else None
+    error = None if value is None else value / item.row.value - 1
+    return {"forecast_left_out": value, "error_left_out": error}
+
+
+def _group(group: Group, answer: Validation) -> dict[str, Any]:
+    names = group.keys.items()
+    items = [item for item in answer.headline if all(item.key(name) == value for name, value in names)]
+    return {**group.keys, **asdict(group.score), **_beside(items)}
+
+
+def _beside(items: Iterable[Checked]) -> dict[str, Any]:
+    """The peer's median error, and ours on the same rows."""
+    known = [item for item in items if item.rival and item.outcome.value is not None]
+    ours, theirs = score([item.compared() for item in known]), score([item.peer() for item in known])
+    return {
+        "peer_rows": len(known),
+        "peer_median_absolute_error": theirs.median_absolute_error,
+        "median_absolute_error_on_peer_rows": ours.median_absolute_error,
+    }
+
+
+def render(answer: Validation, figures: Iterable[Figure], console: Console) -> None:
+    """Print the headline, the figures, the groups, the worst misses, what has no forecast, what stands apart."""
     for line in headline(answer):
         console.print(line)
-    tables = (groups_table(answer), worst_table(answer.headline), missing_table(answer.checked), apart_table(answer))
-    for table in tables:
-        if table is not None and table.row_count:
+    for lines in (
+        figures_lines(figures), groups_lines(answer), coverage_lines(answer), peer_lines(answer), fitted_lines(answer),
+        worst_lines(answer.headline), missing_lines(answer.checked), apart_lines(answer),
+    ):  # fmt: skip
+        if lines.lines:
             console.print()
-            console.print(table)
+            console.print(table(lines))
     if answer.warnings:
         console.print()
     for warning in answer.warnings:
@@ -74,118 +110,59 @@ def render(answer: Validation, console: Console) -> None:
 
 
 def headline(answer: Validation) -> list[str]:
-    """Two or three lines that say how good the forecasts are, on what."""
+    """A few lines that say how good the forecasts are, on what, and how well the fitted rows are described."""
     total, rows = answer.overall, len(answer.checked)
     lines = [
         f"[bold]{rows:,} rows of {len(answer.sources)} sources[/bold]; {total.rows:,} count here ({total.evidence:,} "
-        f"independent runs), {_percent(total.share_forecast)} of them forecast; {rows - total.rows:,} stand apart."
+        f"independent runs that no coefficient was fitted to), {percent(total.share_forecast)} of them forecast; "
+        f"{rows - total.rows:,} stand apart."
     ]
     if total.median_absolute_error is not None:
         lines.append(
-            f"Error of forecast / measured - 1: median {_percent(total.median_absolute_error)}, mean "
-            f"{_percent(total.mean_absolute_error)}, 90 % below {_percent(total.p90_absolute_error)}, bias "
-            f"{_signed(total.bias)}; rank correlation {_two(total.rank_correlation)}."
+            f"Error of forecast / measured - 1: median {percent(total.median_absolute_error)}, mean "
+            f"{percent(total.mean_absolute_error)}, 90 % below {percent(total.p90_absolute_error)}, bias "
+            f"{signed(total.bias)}; rank correlation {two(total.rank_correlation)}."
         )
     if total.coverage is not None:
-        lines.append(f"{_percent(total.coverage)} of the measurements lie inside the forecast's 80 % range.")
+        lines.append(
+            f"{percent(total.coverage)} of the measurements lie inside the forecast's 80 % range (high / low "
+            f"{two(total.width)})."
+        )
+    if answer.fitted:
+        lines.append(_fitted(answer))
     return lines
 
 
-def groups_table(answer: Validation) -> Table:
-    """One line per chip, stack and metric."""
-    table = _table("Errors in % by chip, stack and metric; throughput per device; a run counts once")
-    for name in ("chip", "stack", "metric"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for name in ("rows", "fc", "med", "mean", "P90", "bias", "rank", "band"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for group in grouped(answer.headline, ("chip", "stack", "metric")):
-        keys = group.keys
-        table.add_row(keys["chip"], escape(keys["stack"]), _label(keys["metric"]), *_cells(group.score))
-    return table
-
-
-def _cells(found: Score) -> tuple[str, ...]:
-    shares = (
-        found.share_forecast,
-        found.median_absolute_error,
-        found.mean_absolute_error,
-        found.p90_absolute_error,
-        found.bias,
+def _fitted(answer: Validation) -> str:
+    """What the fits make of their own rows: said apart, because it is no forecast."""
+    known = score([item.compared() for item in answer.fitted])
+    again = score([item.compared() for item in answer.again])
+    without = (
+        f"; refitted without their source on their chip {percent(again.median_absolute_error)} "
+        f"({again.rows:,} serving rows)"
+        if answer.again
+        else ""
     )
-    percents = ("" if share is None else f"{100 * share:.0f}" for share in shares)
-    coverage = "" if found.coverage is None else f"{100 * found.coverage:.0f}"
-    return (f"{found.rows:,}", *percents, _two(found.rank_correlation), coverage)
+    return f"Rows that were fitted: {known.rows:,}, median {percent(known.median_absolute_error)}{without}."
 
 
-def worst_table(items: Sequence[Checked]) -> Table:
-    """The largest misses as a factor, one per run."""
-    table = _table(f"The {WORST} largest misses, one per run")
-    for name in ("source", "row", "metric"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width={"row": 40}.get(name, 19))
-    for name in ("measured", "forecast", "factor"):
-        table.add_column(name, justify="right", no_wrap=True)
-    seen = set()
-    for item in sorted(items, key=_factor, reverse=True):
-        piece = item.compared().piece
-        if item.outcome.value is None or piece in seen:
-            continue
-        seen.add(piece)
-        factor = item.outcome.value / item.row.value
-        row = item.row
-        numbers = digits(row.value), digits(item.outcome.value), rounded(factor, 2)
-        table.add_row(escape(row.source), escape(row.id), _label(row.metric), *numbers)
-        if len(seen) == WORST:
-            break
-    return table
-
-
-def _factor(item: Checked) -> float:
-    value = item.outcome.value
-    return 0.0 if value is None else max(value / item.row.value, item.row.value / value)
-
-
-def missing_table(items: Sequence[Checked]) -> Table:
-    """Rows without a forecast by reason."""
-    table = _table("Rows without a forecast")
-    table.add_column("rows", justify="right")
-    table.add_column("kind")
-    table.add_column("reason", overflow="fold")
-    counts = Counter((item.row.scenario.kind, item.outcome.reason) for item in items if item.outcome.value is None)
-    for (kind, reason), number in counts.most_common():
-        table.add_row(f"{number:,}", kind, escape(reason))
-    return table
-
-
-def apart_table(answer: Validation) -> Table:
-    """Rows with a forecast that no figure counts, with their own median error."""
-    table = _table("Rows outside the figures above")
-    for name in ("rows", "median"):
-        table.add_column(name, justify="right")
-    table.add_column("source", no_wrap=True, overflow="ellipsis", max_width=20)
-    table.add_column("why", overflow="fold")
-    beside = [item for item in answer.checked if item.apart and item.row.scenario.kind != "train"]
-    for source, why in sorted({(item.row.source, item.apart) for item in beside}):
-        rows = [item for item in beside if (item.row.source, item.apart) == (source, why)]
-        (group,) = grouped(rows, ("source",))
-        table.add_row(f"{len(rows):,}", _percent(group.score.median_absolute_error), escape(source), escape(why))
-    return table
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left", padding=0)
-
-
-def _label(metric: str) -> str:
-    return _SHORT.get(metric, metric)
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.0f} %"
-
-
-def _signed(share: float | None) -> str:
+def signed(share: float | None) -> str:
+    """A share in % with its sign, or nothing."""
     return "" if share is None else f"{100 * share:+.0f} %"
 
 
-def _two(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def table(lines: Lines) -> Table:
+    """Lines on the screen."""
+    found = Table(
+        title=lines.title, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
+        padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    for index, name in enumerate(lines.columns):
+        text = index < lines.text or name in _FOLDED
+        found.add_column(
+            name, justify="left" if text else "right", no_wrap=name not in _FOLDED, max_width=_CUT.get(name),
+            overflow="fold" if name in _FOLDED else "ellipsis",
+        )  # fmt: skip
+    for line in lines.lines:
+        found.add_row(*map(escape, line))
+    return found

@@ -1,6 +1,8 @@
 """`silicast calibrate`: reads every source, fits every chip, pools the rest, writes all files."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
@@ -21,11 +23,13 @@ from silicast.evidence.ingest import aiconfigurator
 from silicast.evidence.ingest.folder import read_folder
 from silicast.evidence.ingest.operators import Operators, joined
 from silicast.evidence.ingest.published import read_evidence
-from silicast.evidence.record import shipped
+from silicast.evidence.record import read_source, shipped, source_folders
 
 TABLES, OPERATORS = "aiconfigurator", "operators"
 #: laws that a chip must have fitted itself for its file to count as calibrated
 MAIN = ("gemm", "attention")
+#: rows from which chips are fitted in processes of their own
+MANY = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,12 @@ class Calibration:
     files: dict[str, str] = field(default_factory=dict)
 
 
+def needs_extra() -> None:
+    """Raises MissingExtraError, with the command that installs it, where what fits need is not there."""
+    if find_spec("scipy") is None:
+        raise MissingExtraError(f"Calibration needs scipy. Install it with: {aiconfigurator.INSTALL}")
+
+
 def installed_tables() -> Path | None:
     """The tables of the installed package, found without running any of it."""
     spec = find_spec("aiconfigurator_core")
@@ -55,21 +65,44 @@ def installed_tables() -> Path | None:
     return Path(places[0]) / "systems" / "data" if places else None
 
 
-def calibrate(choice: Choice, told: Callable[[str], None] | None = None) -> Calibration:
-    """All coefficient files. Deterministic: the same rows give the same files. Raises EvidenceError."""
-    _checked(choice)
-    table = _rows(choice, told or _silent)
+@dataclass(slots=True)
+class Fits:
+    """The operators that were read, and the fits by chip."""
+
+    table: Operators
+    chips: dict[str, Chip]
+
+
+def fitted(choice: Choice, told: Callable[[str], None]) -> Fits:
+    """Every chip with rows, fitted. Raises EvidenceError where no law can be fitted to anything."""
+    checked(choice)
+    table = _rows(choice, told)
     if not len(table):
         raise EvidenceError("No operator rows are left to fit; name a folder with --tables or --operators.")
-    stacks = tuple(catalog.ids("stacks"))
-    fits = {}
-    for name in sorted(set(table["chip"].astype(str))):
-        told_of = {key: number.value for key, number in _stated().get(name, {}).items()}
-        fits[name] = fit_chip(name, table.where(table["chip"] == name), stacks, told_of)
+    fits = _each(table)
     chips = {name: chip for name, chip in fits.items() if chip.fits}
     if not chips:
         reasons = [reason for chip in fits.values() for reason in chip.skipped]
         raise EvidenceError(reasons[0] if reasons else "No law can be fitted to these rows.")
+    return Fits(table, chips)
+
+
+def _each(table: Operators) -> dict[str, Chip]:
+    """The fits of every chip, several at a time where there is much to do: no fit reads another."""
+    names = sorted(set(table["chip"].astype(str)))
+    rows = [table.where(table["chip"] == name) for name in names]
+    stated = [{key: number.value for key, number in _stated().get(name, {}).items()} for name in names]
+    work = names, rows, [tuple(catalog.ids("stacks"))] * len(names), stated
+    workers = min(os.cpu_count() or 1, len(names))
+    if len(table) < MANY or workers == 1:
+        return dict(zip(names, map(fit_chip, *work), strict=True))
+    with ProcessPoolExecutor(workers) as pool:
+        return dict(zip(names, pool.map(fit_chip, *work), strict=True))
+
+
+def calibrate(choice: Choice, told: Callable[[str], None] | None = None) -> Calibration:
+    """All coefficient files. Deterministic: the same rows give the same files. Raises EvidenceError."""
+    chips = fitted(choice, told or _silent).chips
     found = Calibration(chips)
     for name in sorted(path.stem for path in (catalog.data_folder() / "chips").glob("*.toml")):
         found.files |= _files(name, chips)
@@ -81,7 +114,8 @@ def _silent(text: str) -> None:
     del text
 
 
-def _checked(choice: Choice) -> None:
+def checked(choice: Choice) -> None:
+    """Raises NotFoundError for a chip, generation or source to leave out that nobody knows."""
     chips = catalog.ids("chips")
     for name in choice.without_chips:
         if name not in chips:
@@ -90,6 +124,15 @@ def _checked(choice: Choice) -> None:
     for name in choice.without_generations:
         if name not in generations:
             raise not_found("Generation", name, generations, f"Known: {', '.join(generations)}")
+    sources = sorted({TABLES, OPERATORS, *_evidence_ids(choice)}) if choice.without_sources else []
+    for name in choice.without_sources:
+        if name not in sources:
+            raise not_found("Source", name, sources, f"Known: {', '.join(sources)}")
+
+
+def _evidence_ids(choice: Choice) -> list[str]:
+    folders = choice.evidence or ((shipped(),) if shipped().is_dir() else ())
+    return [read_source(place).id for folder in folders for place in source_folders(folder)]
 
 
 def _rows(choice: Choice, told: Callable[[str], None]) -> Operators:
@@ -116,26 +159,38 @@ def _left(table: Operators, choice: Choice) -> Operators:
         return table
     chip = table["chip"].astype(str)
     generation = {one.id: one.generation for one in catalog.shipped_chips()}
-    gone = [name for name in set(chip) if generation.get(name) in choice.without_generations]
+    gone = [
+        name
+        for name in set(chip)
+        if any(belongs(generation.get(name, ""), named) for named in choice.without_generations)
+    ]
     keep = ~np.isin(chip, [*choice.without_chips, *gone])
     return table.where(keep & ~np.isin(table["source"].astype(str), choice.without_sources))
 
 
+def lent(name: str, chips: Mapping[str, Chip]) -> dict[str, Number]:
+    """What a chip has beside its own fits: what was held fixed, what siblings lend it, what a source states."""
+    stated = _stated()
+    return {**_held(), **pooled(device(name), chips, stated), **stated.get(name, {})}
+
+
+def belongs(generation: str, named: str) -> bool:
+    """Whether a generation is the named one or a branch of it: `blackwell-workstation` is of `blackwell`."""
+    return generation == named or generation.startswith(f"{named}-")
+
+
 def _files(name: str, chips: Mapping[str, Chip]) -> dict[str, str]:
-    target, stated = device(name), _stated()
-    lent = pooled(target, chips, stated)
-    chip = chips.get(name, Chip(target))
-    numbers = {**_held(), **lent, **stated.get(name, {})}
+    chip = chips.get(name, Chip(device(name)))
     files: dict[str, str] = {}
-    for stack, values in chip_files(chip, numbers).items():
+    for stack, values in chip_files(chip, lent(name, chips)).items():
         laws = {one.kind.law for one in chip.fits}
         tier = "calibrated" if all(law in laws for law in MAIN) else "transferred"
-        values = _general_link({key: _sourced(number) for key, number in values.items()})
+        values = general_link({key: _sourced(number) for key, number in values.items()})
         files[f"{name}/{stack}.toml"] = document(tier, values, chip.of(stack), _sources(chip))
     return files
 
 
-def _general_link(numbers: dict[str, Number]) -> dict[str, Number]:
+def general_link(numbers: dict[str, Number]) -> dict[str, Number]:
     """The efficiency of links in general is that of the all-reduce, where one was fitted."""
     found = numbers.get("collective.all_reduce.bandwidth_efficiency")
     return {**numbers, "collective.bandwidth_efficiency": found} if found else numbers

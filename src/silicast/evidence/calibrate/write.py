@@ -1,5 +1,6 @@
 """Writes coefficient files: built beside the output and put in place at once, so that nothing is ever half-written."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -88,6 +89,19 @@ def replaced(output: Path, files: Mapping[str, str]) -> None:
         raise EvidenceError(f"Output folder '{output}' cannot be written: {error.strerror}.") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def put(place: Path, text: str) -> None:
+    """Writes one file, all of it or nothing. Raises EvidenceError when it cannot be written."""
+    half = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(text, encoding="utf-8")
+        half.replace(place)
+    except OSError as error:
+        raise EvidenceError(f"File '{place}' cannot be written: {error.strerror}.") from None
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def _keep_written_by_hand(output: Path, fresh: Path) -> None:

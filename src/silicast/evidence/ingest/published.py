@@ -24,14 +24,17 @@ THROUGHPUT_FROM = 1024
 
 def read_evidence(folders: Iterable[Path]) -> Operators:
     """All rows of evidence folders that a law can be fitted to."""
-    found = []
-    for row in load(folders).rows:
-        if row.use == "calibrate" and not row.suspect and row.scenario.kind in ("kernel", "collective"):
-            build = _BUILDERS.get(row.scenario.op or "")
-            table = build(row, row.scenario) if build and row.scenario.chip in catalog.ids("chips") else None
-            if table is not None:
-                found.append(table)
-    return joined(found)
+    found = (operator(row) for row in load(folders).rows)
+    return joined(table for table in found if table is not None)
+
+
+def operator(row: Row) -> Operators | None:
+    """A row of the evidence as the operator that a law is fitted to; None for a row that stays out of every fit."""
+    scenario = row.scenario
+    if row.use != "calibrate" or row.suspect or scenario.kind not in ("kernel", "collective"):
+        return None
+    build = _BUILDERS.get(scenario.op or "")
+    return build(row, scenario) if build and scenario.chip in catalog.ids("chips") else None
 
 
 def _one(row: Row, latency_us: float, **columns: object) -> Operators:
@@ -80,18 +83,31 @@ def _exchange(row: Row, scenario: Scenario) -> Operators | None:
     if None in sizes:
         return None
     m, k, topk, group = (float(size or 0) for size in sizes)
-    narrow = scenario.activations or ("int8" if scenario.op == "moe_dispatch" else "bf16")
-    throughput = m >= THROUGHPUT_FROM
+    narrow, throughput = _sent_as(scenario), m >= THROUGHPUT_FROM
     if row.metric == "latency_us":
         latency = row.value
     elif row.metric == "gb_per_s" and throughput:
-        latency = m * k * BYTES[narrow] * _places_hit(scenario, topk, group) / (row.value * GIGA) / MICRO
+        latency = counted_bytes(scenario) / (row.value * GIGA) / MICRO
     else:  # bandwidth and latency of a low-latency row are one measurement
         return None
     return _one(
         row, latency, op=scenario.op, m=m, k=k, topk=topk, group=group, ep=group,
         dtype=narrow, library="deepep_normal" if throughput else "deepep_ll",
     )  # fmt: skip
+
+
+def _sent_as(scenario: Scenario) -> str:
+    return scenario.activations or ("int8" if scenario.op == "moe_dispatch" else "bf16")
+
+
+def counted_bytes(scenario: Scenario) -> float:
+    """Bytes of one rank that a printed bandwidth of an expert exchange counts, those that stay at home included.
+
+    Throughput kernels send a token once to each place that holds an expert of it, low-latency ones once per expert.
+    """
+    m, k, topk, group = (float(size or 0) for size in (scenario.m, scenario.k, scenario.topk, scenario.group))
+    copies = _places_hit(scenario, topk, group) if m >= THROUGHPUT_FROM else topk
+    return m * k * BYTES[_sent_as(scenario)] * copies
 
 
 def _places_hit(scenario: Scenario, topk: float, group: float) -> float:
