@@ -24,6 +24,7 @@ from silicast.evidence.ingest.folder import read_folder
 from silicast.evidence.ingest.operators import Operators, joined
 from silicast.evidence.ingest.published import read_evidence
 from silicast.evidence.record import read_source, shipped, source_folders
+from silicast.hardware import Source
 
 TABLES, OPERATORS = "aiconfigurator", "operators"
 #: laws that a chip must have fitted itself for its file to count as calibrated
@@ -196,8 +197,13 @@ def general_link(numbers: dict[str, Number]) -> dict[str, Number]:
     return {**numbers, "collective.bandwidth_efficiency": found} if found else numbers
 
 
+#: what a number that a source states, instead of rows, has as the key of its source; a count follows
+STATED = "stated"
+
+
 def _sourced(number: Number) -> Number:
-    return number if number.source in ("pooled", "held", "stated") else replace(number, source="fit")
+    known = number.source in ("pooled", "held") or number.source.startswith(STATED)
+    return number if known else replace(number, source="fit")
 
 
 #: coefficients of the datasheet file that the fits stand on: written beside them, so that no draw moves them apart
@@ -224,10 +230,16 @@ def _stated() -> dict[str, dict[str, Number]]:
     for name, number in numbers.items():
         chip_id, _, key = name.partition(".")
         unit = "us" if number.unit == "s" else ""
-        told = f"{number.note} ({number.source.title})"
-        one = Number(number.value, number.low, number.high, unit, "stated", number.confidence, told)
+        source = f"{STATED}{_stated_sources().index(number.source)}"
+        one = Number(number.value, number.low, number.high, unit, source, number.confidence, number.note)
         found.setdefault(chip_id, {})[key] = one
     return found
+
+
+@cache
+def _stated_sources() -> list[Source]:
+    _, numbers = read_numbers(catalog.data_folder() / "coefficients" / "stated.toml")
+    return list(dict.fromkeys(number.source for number in numbers.values()))
 
 
 def _sources(chip: Chip) -> dict[str, dict[str, str]]:
@@ -238,7 +250,10 @@ def _sources(chip: Chip) -> dict[str, dict[str, str]]:
             "url": aiconfigurator.URL if any("/" in name for name in tables) else "",
             "date": aiconfigurator.DATE,
         },
-        "stated": {"title": "Ceilings that a source states, named in the note", "date": aiconfigurator.DATE},
+        **{
+            f"{STATED}{index}": {"title": source.title, "url": source.url or "", "date": source.date}
+            for index, source in enumerate(_stated_sources())
+        },
         "pooled": {
             "title": "Assumption of Silicast: coefficients of sibling chips, range from their spread",
             "date": aiconfigurator.DATE,
