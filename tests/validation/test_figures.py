@@ -31,7 +31,7 @@ def test_every_figure_is_there(found: dict[str, Figure]) -> None:
 
 
 KINDS = ("shapes", "chip")
-BANDS = {"coverage", "coverage-chips", "width-fitted", "width-left-out"}
+BANDS = {"coverage", "coverage-chips", "width-fitted", "width-left-out", "coverage-left-out"}
 SERVING = {
     "tpot-h200", "ttft-h200", "tpot-two-pools", "ttft-two-pools", "tpot-new-blackwell", "tpot-new-hopper",
     "runs-forecast", "910c-tuned", "ascend-open", "r1-phases", "order-tpot", "order-ttft",

@@ -35,6 +35,7 @@ from silicast.machine import Machine
 STACKS, SERVING = "stacks.csv", "serving.csv"
 #: how the source of a fitted coefficient is titled in the files of the chips
 FITTED = "Fitted by Silicast"
+DISCREPANCY = "discrepancy."
 #: the chip and stack whose coefficients are those of the datasheet tier
 NOBODY = "none"
 
@@ -115,7 +116,8 @@ def coefficients(chip: str, stack: str, left: Left, refits: Refits) -> Coefficie
         own = {name: one for name, one in table.items() if one.key.startswith("stacks/")}
         table = {**datasheet, **_lent(chip, left), **own}
     if (left, stack) in refits:
-        kept = {name: one for name, one in table.items() if not one.key.startswith("stacks/")}
+        # what the laws miss was found on chips left out of the fit already
+        kept = {n: one for n, one in table.items() if not one.key.startswith("stacks/") or n.startswith(DISCREPANCY)}
         values = refits[left, stack]
         again = {name: stacks.changed(datasheet[name], value) for name, value in values.items()}
         table = {**{name: datasheet[name] for name in table if name in datasheet}, **kept, **again}

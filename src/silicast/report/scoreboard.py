@@ -16,8 +16,8 @@ _SHORT = {
     "input_tokens_per_s_per_device": "input tok/s",
     "total_tokens_per_s_per_device": "total tok/s",
 }
-#: statistics that are shares; the others are plain numbers
-_PLAIN = ("high / low", "Spearman")
+#: statistics that are plain numbers, and their decimals; the others are shares
+_PLAIN = {"high / low": 2, "Spearman": 3}
 #: groups that a reader looks at
 BY = ("chip", "stack", "metric")
 #: how many of the worst misses are listed
@@ -65,7 +65,7 @@ def figures_lines(figures: Iterable[Figure]) -> Lines:
         [one.title, f"{one.rows:,}", _statistics(one.found, one), _goals(one.goals), _verdict(one), _peer(one)]
         for one in figures
     ]
-    return Lines(title, ("figure", "rows", "found", "goal", "met", "peer"), 1, lines)
+    return Lines(title, ("figure", "runs", "found", "goal", "met", "peer"), 1, lines)
 
 
 def _statistics(found: dict[str, float | None], one: Figure) -> str:
@@ -77,7 +77,7 @@ def statistic(name: str, value: float | None) -> str:
     """A statistic as it is read."""
     if value is None:
         return "-"
-    return f"{value:.2f}" if name in _PLAIN else bare(value)
+    return f"{value:.{_PLAIN[name]}f}" if name in _PLAIN else bare(value)
 
 
 def _goals(goals: Sequence[Goal]) -> str:
