@@ -19,7 +19,7 @@ from silicast.model.config import read_model
 from silicast.model.drafter import with_drafter
 from silicast.outcome import Fit, Forecast, memory_table
 from silicast.outcome import forecast as _forecast
-from silicast.planning.choose import drawn, fewest, require_fit
+from silicast.planning.choose import drawn, fewest, require_blocks, require_fit
 from silicast.planning.compare import Comparison
 from silicast.planning.compare import compare as _compare
 from silicast.planning.place import DEVICES, Placement, Sizes, given_layout, place
@@ -92,11 +92,23 @@ def forecast(
 
 
 def _at(points: PoolModel, placed: Placement, workload: Workload) -> Forecast:
-    told = _forecast(drawn(points, DRAWS), placed.layout, placed.sequences, workload, placed.over)
+    told = _forecast(drawn(points, DRAWS), placed.layout, placed.sequences, workload, placed.over, placed.waiting)
     extra = () if placed.met else ("No batch meets the targets; the nearest one is shown.",)
-    if placed.over:
-        extra = (*extra, "The load exceeds what this deployment can hold or do: requests queue without bound.")
-    return replace(told, warnings=told.warnings + extra)
+    return replace(told, warnings=(*told.warnings, *extra, *_queue(told, workload)))
+
+
+def _queue(told: Forecast, workload: Workload) -> tuple[str, ...]:
+    """What waits in front of the deployment, one line."""
+    if told.waiting:
+        return (
+            f"{told.running:,.4g} of {told.concurrency:,.6g} requests run at a time, as many as fit; the others wait, "
+            "and TTFT includes their wait.",
+        )
+    if not told.overloaded:
+        return ()
+    most = told.estimates["requests_per_s"].value
+    queue = "the queue grows until the run ends" if workload.requests else "the queue grows without bound"
+    return (f"{workload.rate:g} requests/s exceed what this deployment sustains, {most:.3g} requests/s: {queue}.",)
 
 
 def forecast_many(pool: PoolModel, layout: Layout, load: Load, context: Any) -> tuple[Any, Memory]:
@@ -124,6 +136,7 @@ def fit(
     else:
         layout = given_layout(points, given)
         points.machine.check_devices(layout.devices)
+        require_blocks(points, layout.arrays(), load)
         require_fit(points, layout, load)
     table = memory_table(points, layout, load)
     devices = int(layout.devices)

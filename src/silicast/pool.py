@@ -96,8 +96,18 @@ class PoolModel:
         context = workload.input_tokens + workload.output_tokens
         held = self.memory(layout, context).sequences
         if self.kv_blocks is not None:
-            held = np.full_like(held, self.kv_blocks // np.ceil(context / self.machine.stack.block_tokens))
+            held = np.full_like(held, self.kv_blocks // self.blocks(workload))
         return np.minimum(held, self.machine.stack.max_sequences)
+
+    def blocks(self, workload: Workload) -> Size:
+        """Blocks of the paged cache that one request fills at its full length."""
+        return np.ceil((workload.input_tokens + workload.output_tokens) / self.machine.stack.block_tokens)
+
+    def most_blocks(self, layout: Layout, workload: Workload) -> Array:
+        """Blocks of the paged cache that fit a device beside nothing but the weights, for requests of this length."""
+        whole = self.memory(layout, workload.input_tokens + workload.output_tokens)
+        block = (whole.sequence - self.memory(layout, 0).sequence) / self.blocks(workload)
+        return np.asarray(np.floor(np.maximum(whole.capacity - whole.weights, 0) / np.maximum(block, 1)))
 
     def closed(self, layout: Layout, workload: Workload, sequences: Size) -> Steady:
         """The mixed pool in a closed loop with `sequences` in flight per attention rank."""

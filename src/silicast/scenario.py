@@ -194,6 +194,11 @@ class Workload:
         if self.concurrency is not None and self.rate is not None:
             raise InputError("Give concurrency (a closed loop) or rate (requests/s), not both.")
 
+    @property
+    def has_tpot(self) -> bool:
+        """Whether a request has time per output token: it is a mean over the tokens after the first."""
+        return bool(np.any(np.asarray(self.output_tokens) > 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -201,6 +206,10 @@ class Targets:
 
     ttft_ms: float | None = None
     tpot_ms: float | None = None
+
+    def on(self, workload: Workload) -> "Targets":
+        """Those that the workload can meet or miss: without a second output token there is no TPOT."""
+        return self if workload.has_tpot else replace(self, tpot_ms=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,12 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "negative packages": (("compare", LLAMA, H100, "--packages", "-2"), ("packages", "got -2")),
     "microbatches": ((*DENSE, "--microbatches", "3"), ("microbatches must be 1 or 2", "got 3")),
     "kv blocks": ((*DENSE, "--kv-blocks", "0"), ("kv-blocks", "got 0")),
+    "few kv blocks": ((*DENSE, "--kv-blocks", "3"), ("3 cache blocks hold no request", r"needs [\d,]+ blocks of")),
+    "few kv blocks at a load": (
+        (*DENSE, "--tp", "4", "--kv-blocks", "3", "--concurrency", "4"),
+        ("3 cache blocks hold no request", r"needs [\d,]+ blocks of"),
+    ),
+    "many kv blocks": ((*DENSE, "--tp", "8", "--kv-blocks", "900000000"), ("exceed the memory of h100-sxm", "at most")),
     # formats
     "weights": ((*DENSE, "--weights", "fp9"), ("dtype 'fp9'", "did you mean 'fp8'", "bf16")),
     "activations": ((*DENSE, "--activations", "bf61"), ("dtype 'bf61'", "did you mean 'bf16'")),

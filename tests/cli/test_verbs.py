@@ -129,6 +129,31 @@ def test_the_parts_of_a_step_add_up_to_it(name: str, phase: str, documents: dict
         assert total == pytest.approx(step["value"], rel=0.05)
 
 
+def test_a_metric_without_a_value_is_null_and_a_word_in_tables() -> None:
+    overload = ("forecast", LLAMA, H100, "--tp", "4", "--rate", "50")
+    result = run(*overload, "--json").document()["result"]
+    assert result["overloaded"]
+    assert (result["estimates"]["ttft_ms"], result["estimates"]["e2e_ms"]) == (None, None)
+    assert re.search(r"TTFT, ms \(mean\) +unbounded", run(*overload).out)
+    one = ("forecast", LLAMA, H100, "--tp", "4", "--concurrency", "4", "--output-tokens", "1")
+    assert run(*one, "--json").document()["result"]["estimates"]["tpot_ms"] is None
+    assert re.search(r"TPOT, ms \(mean\) +- ", run(*one).out)
+    compared = ("compare", LLAMA, H100, "--devices", "8", "--output-tokens", "1")
+    deployment = run(*compared, "--json").document()["result"]["chips"][0]["deployments"][0]
+    assert deployment["estimates"]["tpot_ms"] is None
+    assert re.search(r"TPOT ms, mean +-", run(*compared).out)
+
+
+def test_what_waits_is_told_in_words_and_numbers() -> None:
+    full = ("forecast", LLAMA, H100, "--tp", "4", "--concurrency", "500")
+    document = run(*full, "--json").document()
+    result = document["result"]
+    assert result["running"] + result["waiting"] == result["concurrency"] == 500
+    assert result["running"] == result["memory"]["max_requests"]
+    assert any("requests run at a time" in warning for warning in document["warnings"])
+    assert f"{result['running']:g} of 500 requests running" in run(*full).out
+
+
 def test_a_comparison_names_both_precisions(documents: dict[str, Any]) -> None:
     answer = document("compare experts", documents)["result"]
     for ratio in answer["ratios"]:

@@ -214,8 +214,8 @@ def test_more_than_a_pool_can_do_is_said() -> None:
     assert over[0]
     assert float(batch[0]) == 64
     told = api.forecast(LLAMA, "h100-sxm", Workload(2048, 256, rate=1000.0), tp=8)
-    assert told.saturated
-    assert any("exceeds" in warning for warning in told.warnings)
+    assert told.overloaded
+    assert any("without bound" in warning for warning in told.warnings)
 
 
 # waits for: the same

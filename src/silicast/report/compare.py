@@ -113,9 +113,11 @@ def _deployments(columns: Sequence[tuple[ChipAnswer, Row]]) -> Table:
         table.add_row(label, *cells)
     for key, label in METRICS:
         found = [row.forecast.estimates.get(key) for row in rows]
-        if any(found):
+        if any(found) or any(key in row.forecast.undefined for row in rows):
             per = KILO if label.endswith("/kW") else 1.0
-            table.add_row(label, *(spread(estimate, per) if estimate else "" for estimate in found))
+            blanks = [row.forecast.undefined.get(key, "") for row in rows]
+            pairs = zip(found, blanks, strict=True)
+            table.add_row(label, *(spread(estimate, per) if estimate else blank for estimate, blank in pairs))
     table.add_row("decode bound by", *(row.forecast.decode.bound_by for row in rows))
     table.add_row("prefill bound by", *(row.forecast.prefill.bound_by for row in rows))
     return table

@@ -38,6 +38,8 @@ def render(told: Forecast, workload: Workload, console: Console) -> None:
         estimate = told.estimates.get(key)
         if estimate is not None:
             table.add_row(label, spread(estimate), estimate.bound_by, estimate.tier)
+        elif key in told.undefined:
+            table.add_row(label, told.undefined[key], "", "")
     console.print(table)
     memory = told.memory
     console.print(
@@ -55,9 +57,16 @@ def headline(told: Forecast, workload: Workload) -> str:
     return (
         f"[bold]{told.model}[/bold] on {told.devices} devices = {told.packages} packages of {told.chip} "
         f"({told.precision}), {told.system}, {told.stack}: tp {layout.tp}, attention-dp {layout.attention_dp}, "
-        f"pp {layout.pp}, cp {layout.cp}, ep {layout.ep}; {told.concurrency:,.3g} requests in flight, "
+        f"pp {layout.pp}, cp {layout.cp}, ep {layout.ep}; {in_flight(told)}, "
         f"{workload.input_tokens:,} input and {workload.output_tokens:,} output tokens."
     )
+
+
+def in_flight(told: Forecast) -> str:
+    """`63 of 640 requests running`, or `64 requests in flight` where none waits."""
+    if told.waiting:
+        return f"{told.running:,.3g} of {told.concurrency:,.6g} requests running"
+    return f"{told.concurrency:,.3g} requests {'running' if told.overloaded else 'in flight'}"
 
 
 def warnings(told: Forecast) -> list[str]:
