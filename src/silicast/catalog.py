@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from silicast import chip_template
+from silicast.basis import on_one_basis
 from silicast.coefficients import Coefficient, Coefficients
 from silicast.datafile import read, read_numbers
 from silicast.errors import ChipFileError, not_found
@@ -153,7 +154,11 @@ def _existing(kind: str, name: str) -> Path:
 
 @cache
 def _read(path: Path, _modified: int, noun: type[T]) -> T:
-    return read(path, noun, _fill_defaults if noun is Chip else None)
+    found = read(path, noun, _fill_defaults if noun is Chip else None)
+    try:
+        return on_one_basis(found)
+    except ChipFileError as error:
+        raise ChipFileError(f"{path.name}: {error}") from None
 
 
 def _fill_defaults(document: dict[str, Any]) -> None:

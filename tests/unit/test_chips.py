@@ -207,7 +207,7 @@ def test_an_estimate_says_so(name: str) -> None:
     for field in full.missing:
         number = full.numbers()[field]
         assert number.confidence == "assumption"
-        assert re.match(r"spread over \d+ measured chips: ", number.source.title)
+        assert re.match(r"spread over \d+ known chips: ", number.source.title)
         ids = number.source.title.partition(": ")[2].split(", ")
         assert set(ids) <= set(CHIPS) - {"rubin", "ascend-950dt"}
         assert name not in ids or "measured_gemm" in field
