@@ -17,7 +17,7 @@ from silicast.machine import Machine
 from silicast.memory import Memory
 from silicast.model.config import read_model
 from silicast.model.drafter import with_drafter
-from silicast.outcome import Fit, Forecast, memory_table
+from silicast.outcome import Fit, Forecast, memory_ranges, memory_table
 from silicast.outcome import forecast as _forecast
 from silicast.planning.choose import drawn, fewest, require_blocks, require_fit
 from silicast.planning.compare import Comparison
@@ -69,7 +69,7 @@ def pool_model(model: str, chip: str, setup: Setup | None = None, draws: int = 0
     if chosen.speculation.tokens:
         architecture = with_drafter(architecture)
     return PoolModel(
-        architecture, on, native, chosen.speculation, chosen.balanced, chosen.microbatches, chosen.kv_blocks
+        architecture, on, on.in_half(native), chosen.speculation, chosen.balanced, chosen.microbatches, chosen.kv_blocks
     )
 
 
@@ -138,12 +138,19 @@ def fit(
         points.machine.check_devices(layout.devices)
         require_blocks(points, layout.arrays(), load)
         require_fit(points, layout, load)
-    table = memory_table(points, layout, load)
-    devices = int(layout.devices)
+    table, ranges = memory_table(points, layout, load), memory_ranges(points, layout, load)
+    devices, missing = int(layout.devices), points.machine.estimated
     return Fit(
         points.model.id, points.machine.chip.id, str(points.precision), layout, devices,
-        int(points.packages(devices)), table, points.warnings,
+        int(points.packages(devices)), table, ranges, missing, (*points.warnings, *_unsure(ranges, missing)),
     )  # fmt: skip
+
+
+def _unsure(ranges: dict[str, tuple[float, float]], missing: tuple[str, ...]) -> tuple[str, ...]:
+    """That no source gives a field that the fit stands on, and that the low end of the memory holds nothing."""
+    drawn_from = (f"no source gives {', '.join(missing)}: drawn from the spread over other chips.",) if missing else ()
+    least = ranges.get("max_requests", (1.0, 1.0))[0]
+    return drawn_from if least >= 1 else (*drawn_from, "at the low end of the memory's range no request fits.")
 
 
 def compare(

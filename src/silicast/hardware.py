@@ -41,8 +41,8 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-#: how the titles of our own assumptions and estimates begin
-OWN = ("Assumption of Silicast", "spread over")
+#: how the titles of our own assumptions, estimates and fits begin: they have no other place than this package
+OWN = ("Assumption of Silicast", "Fitted by Silicast", "Silicast fit", "spread over")
 
 
 class Source(Frozen):
@@ -52,12 +52,14 @@ class Source(Frozen):
     url: str = ""
     date: str = ""
 
+    @property
+    def address(self) -> str:
+        """Where to look; a source of others without an address says so, our own has none."""
+        return self.url or ("" if self.title.startswith(OWN) else "address not kept")
+
     def cite(self) -> str:
-        """One bibliography line; a source of others without an address says so."""
-        own = self.title.startswith(OWN)
-        return ", ".join(
-            part for part in (self.title, self.date, self.url or ("" if own else "address not kept")) if part
-        )
+        """One bibliography line."""
+        return ", ".join(part for part in (self.title, self.date, self.address) if part)
 
 
 class Number(Frozen):

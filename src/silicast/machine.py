@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -80,6 +80,18 @@ class Machine:
         """The same machine under another sampler."""
         return Machine(self.chip, self.system, self.stack, self._coefficients, sampler)
 
+    def with_memory(self, end: Literal["low", "high"]) -> "Machine":
+        """The same machine with the low or the high end of its main memory for certain."""
+        hbm = self.chip.hbm
+        name = "usable" if hbm.usable else "capacity"
+        number: Number | None = getattr(hbm, name)
+        if number is None:
+            return self
+        certain = number.model_copy(update=dict.fromkeys(("low", "value", "high"), getattr(number, end)))
+        memory = {**self.chip.memory, "hbm": hbm.model_copy(update={name: certain})}
+        chip = self.chip.model_copy(update={"memory": memory})
+        return Machine(chip, self.system, self.stack, self._coefficients, self.sampler)
+
     @property
     def draws(self) -> int:
         """Draws per number; 0 = points."""
@@ -133,13 +145,14 @@ class Machine:
 
     @cached_property
     def modes(self) -> Mapping[str, str]:
-        """Matrix mode -> the dtype key of the chip file that has its peak."""
-        return {matrix_mode(dtype): dtype for dtype in self.chip.compute.matrix}
+        """Matrix mode -> the dtype key of the chip file with its peak; the mode's own where the file has it."""
+        keys = sorted(self.chip.compute.matrix, key=lambda dtype: matrix_mode(dtype) == dtype)
+        return {matrix_mode(dtype): dtype for dtype in keys}
 
     def peak(self, mode: str) -> Any:
         """Dense matrix peak, FLOP/s. Raises PrecisionError where the engine has no such mode."""
         if mode not in self.modes:
-            raise PrecisionError(f"{self.chip.id} has no {mode} matrix mode, only {', '.join(self.modes)}.")
+            raise PrecisionError(f"{self.chip.id} has no {mode} matrix mode, only {', '.join(self.modes.values())}.")
         key = self.modes[mode]
         return self.field(f"compute.matrix.{key}", self.chip.compute.matrix[key])
 
@@ -236,7 +249,21 @@ class Machine:
                 f"with {special.mode} products ({self.stack.id})."
             )
         table = {scope: self._format(*formats) for scope, formats in model.formats(precision).items()}
+        half = self.half
+        if half != "bf16" and precision.activations != half and any(fmt.mode == "bf16" for fmt in table.values()):
+            warnings.append(f"{self.chip.id} has no bf16 matrix mode: what is stored in bf16 is multiplied as {half}.")
         return table, tuple(warnings)
+
+    @property
+    def half(self) -> str:
+        """The 16-bit format that the matrix engine multiplies: bf16, or fp16 on a chip that has no other."""
+        return self.modes.get("bf16", "bf16")
+
+    def in_half(self, precision: Precision) -> Precision:
+        """The same precision with bf16 as the 16-bit format of this chip."""
+        own = {"bf16": self.half}
+        formats = (precision.weights, precision.activations, precision.kv_cache)
+        return Precision(*(own.get(dtype, dtype) for dtype in formats))
 
     def native_precision(self, model: Model, kv_cache: str | None = None) -> Precision:
         """The checkpoint's own precision, cast as the stack casts it on this chip."""
@@ -245,7 +272,7 @@ class Machine:
         special = self._format(weights, activations)
         same = special.mode == matrix_mode(activations)
         cache = kv_cache or self.stack.kv_cache or wanted.kv_cache
-        return Precision(special.stored, activations if same else special.mode, cache)
+        return self.in_half(Precision(special.stored, activations if same else special.mode, cache))
 
     def _format(self, weights: str, activations: str) -> Format:
         mode = matrix_mode(activations)
@@ -258,7 +285,7 @@ class Machine:
             return Format(weights, "bf16")
         raise PrecisionError(
             f"{self.chip.id} cannot multiply {weights} x {activations}: its matrix modes are "
-            f"{', '.join(self.modes)} and stack {self.stack.id} has no cast."
+            f"{', '.join(self.modes.values())} and stack {self.stack.id} has no cast."
         )
 
     def _cast(self, weights: str, lacks: str) -> Cast | None:
@@ -273,6 +300,11 @@ class Machine:
         for name, (_, tier) in self.used.items():
             found[name.partition(".")[0]].append(tier)
         return defaultdict(lambda: "datasheet", {law: worst(tiers) for law, tiers in found.items()})
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """The fields of the chip used so far that no source gives."""
+        return tuple(name for name in self.chip.missing if name in self.used)
 
     def citations(self) -> tuple[Source, ...]:
         """Where the numbers used so far came from."""

@@ -138,9 +138,9 @@ def forecast(
         overloaded=over,
         waiting=waiting,
         warnings=pool.warnings,
-        missing=tuple(name for name in machine.chip.missing if name in machine.used),
+        missing=machine.estimated,
         citations=cited,
-        mfu_peak=f"{mode} matrix peak",
+        mfu_peak=f"{machine.modes[mode]} matrix peak",
         samples=np.atleast_1d(rates["output"][0]) / packages,
     )
 
@@ -211,9 +211,21 @@ def memory_table(pool: PoolModel, layout: Layout, workload: Workload) -> dict[st
     return table
 
 
+def memory_ranges(pool: PoolModel, layout: Layout, workload: Workload) -> dict[str, tuple[float, float]]:
+    """(low, high) of what depends on the memory of the device, at the two ends of its range; none where it has none."""
+    low, high = (
+        memory_table(replace(pool, machine=pool.machine.with_memory(end)), layout, workload) for end in ("low", "high")
+    )
+    return {name: (low[name], high[name]) for name in low if low[name] != high[name]}
+
+
 @dataclass(frozen=True)
 class Fit:
-    """The memory of one device in GiB, and the layout it is for."""
+    """The memory of one device in GiB, and the layout it is for.
+
+    `ranges` are low and high of the entries of `memory` where the memory of the chip has a range; whether it fits is
+    decided on the middle value. `missing` names the fields of the chip that no source gives.
+    """
 
     model: str
     chip: str
@@ -222,4 +234,6 @@ class Fit:
     devices: int
     packages: int
     memory: dict[str, float]
+    ranges: dict[str, tuple[float, float]]
+    missing: tuple[str, ...]
     warnings: tuple[str, ...]

@@ -144,6 +144,14 @@ def test_a_metric_without_a_value_is_null_and_a_word_in_tables() -> None:
     assert re.search(r"TPOT ms, mean +-", run(*compared).out)
 
 
+def test_fit_shows_the_range_of_memory_that_no_source_gives() -> None:
+    told = run("fit", "Qwen/Qwen3-8B", "ascend-910a")
+    assert re.search(r"fits on 1 device = 1 package of ascend-910a", told.out)
+    assert re.search(r"^capacity +[\d.]+ +[\d.]+-[\d.]+ *$", told.out, re.M)
+    assert "no source gives memory.hbm.capacity" in told.out
+    assert run("fit", "Qwen/Qwen3-8B", "ascend-910a", "--json").document()["warnings"]
+
+
 def test_what_waits_is_told_in_words_and_numbers() -> None:
     full = ("forecast", LLAMA, H100, "--tp", "4", "--concurrency", "500")
     document = run(*full, "--json").document()

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from silicast.outcome import Forecast
-from silicast.report.numbers import rounded, spread
+from silicast.report.numbers import hardware, rounded, spread
 from silicast.scenario import Workload
 
 _METRICS = (
@@ -55,7 +55,7 @@ def headline(told: Forecast, workload: Workload) -> str:
     """The scenario in two lines."""
     layout = told.layout
     return (
-        f"[bold]{told.model}[/bold] on {told.devices} devices = {told.packages} packages of {told.chip} "
+        f"[bold]{told.model}[/bold] on {hardware(told.devices, told.packages)} of {told.chip} "
         f"({told.precision}), {told.system}, {told.stack}: tp {layout.tp}, attention-dp {layout.attention_dp}, "
         f"pp {layout.pp}, cp {layout.cp}, ep {layout.ep}; {in_flight(told)}, "
         f"{workload.input_tokens:,} input and {workload.output_tokens:,} output tokens."
