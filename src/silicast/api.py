@@ -13,6 +13,7 @@ import numpy as np
 from silicast import catalog
 from silicast.errors import InputError, not_found
 from silicast.estimate import DRAWS, Sampler
+from silicast.hardware import Chip
 from silicast.machine import Machine
 from silicast.memory import Memory
 from silicast.model.config import read_model
@@ -50,10 +51,11 @@ class Setup:
 def machine(chip: str, setup: Setup | None = None, draws: int = 0) -> Machine:
     """A chip (id or path) in a system under a stack; both default to the chip's own."""
     chosen = setup or Setup()
-    found = catalog.complete(catalog.chip(chip))
+    read = catalog.chip(chip)
+    found = catalog.complete(read)
     software = catalog.stack(chosen.stack or found.stack)
     system = catalog.system(chosen.system or found.system)
-    return Machine(found, system, software, catalog.coefficients(found.id, software.id), Sampler(draws))
+    return Machine(found, system, software, catalog.coefficients(read, software.id), Sampler(draws))
 
 
 def pool_model(model: str, chip: str, setup: Setup | None = None, draws: int = 0) -> PoolModel:
@@ -169,6 +171,18 @@ def compare(
     if devices is not None and packages is not None:
         raise InputError("Give devices or packages, not both.")
     pools = [pool_model(model, chip, (setups or {}).get(chip)) for chip in chips]
+    _check_told_apart(pools)
     limits = [packages * one.machine.chip.packages_of if packages else devices or DEVICES for one in pools]
     against = chips.index(reference) if reference else len(chips) - 1
     return _compare(pools, workload or Workload(), targets, limits, against)
+
+
+def _check_told_apart(pools: list[PoolModel]) -> None:
+    """Raises InputError for two chips under one id: columns, ratios and draws could not be told apart."""
+    first: dict[str, Chip] = {}
+    for one in (pool.machine.chip for pool in pools):
+        if first.setdefault(one.id, one) != one:
+            raise InputError(
+                f"Two of the chips have the id '{one.id}' but different numbers: give the chip file an id of its own, "
+                f'such as id = "my-{one.id}".'
+            )

@@ -5,6 +5,9 @@ one is the file of that chip, sources included, followed by commented blocks for
 they are printed.
 """
 
+import json
+import re
+
 from silicast.hardware import Chip
 
 HEADER = """\
@@ -46,6 +49,8 @@ confidence = "low"
 """
 
 TITLE = "# Optional fields that are left out: remove the # and name the source.\n"
+
+BASED_ON = "# efficiencies fitted to this chip hold for yours as transferred; without the line they are assumed ranges"
 
 OWN_SOURCE = '# [sources.mine]\n# title = "Data sheet of my chip"\n# url = ""\n# date = ""\n'
 
@@ -92,9 +97,25 @@ def blank() -> str:
     return "\n".join([HEADER + BLANK, TITLE, *_blocks(set())])
 
 
-def filled(chip: Chip, text: str) -> str:
-    """The text of the chip's own file between the legend and the fields that it lacks."""
-    return "\n".join([HEADER + text.rstrip("\n") + "\n", TITLE, OWN_SOURCE, *_blocks(set(chip.numbers()))])
+def filled(chip: Chip, text: str, known: bool) -> str:
+    """The text of the chip's own file, under another id, between the legend and the fields that it lacks.
+
+    A chip that is `known` to the catalog lends its fitted coefficients to the new one.
+    """
+    renamed = re.sub(r"^id *=.*$", lambda _: _identity(chip, known), text, count=1, flags=re.MULTILINE)
+    named = re.sub(r"^name *=.*$", lambda _: f"name = {_text(f'{chip.name}, edited')}", renamed, count=1, flags=re.M)
+    return "\n".join([HEADER + named.rstrip("\n") + "\n", TITLE, OWN_SOURCE, *_blocks(set(chip.numbers()))])
+
+
+def _identity(chip: Chip, known: bool) -> str:
+    own = f"id = {_text(f'my-{chip.id}')}"
+    if not known:
+        return own
+    return f"{own}\n{BASED_ON}\nbased_on = {_text(chip.id)}"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _blocks(known: set[str]) -> list[str]:

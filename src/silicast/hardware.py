@@ -140,10 +140,11 @@ class Chip(Frozen):
     """One product with a datasheet.
 
     `devices_per_package` is 2 where one socketed package shows two ranks (910C, 310P Duo, TPU v7) and 1 elsewhere,
-    several dies or not.
+    several dies or not. `based_on` is the chip of the catalog from which a user's chip was made: what was fitted to
+    that one holds for this one as transferred.
     """
 
-    id: str
+    id: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f]*$")]
     name: str
     vendor: str
     generation: str
@@ -151,6 +152,7 @@ class Chip(Frozen):
     status: str
     system: str
     stack: str
+    based_on: str | None = None
     devices_per_package: Number
     compute: Compute
     memory: dict[str, MemoryLevel]
@@ -159,6 +161,11 @@ class Chip(Frozen):
     silicon: Silicon = Silicon()
     missing: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def drawn_as(self) -> str:
+        """The id under which uncertain numbers are drawn: they are those of the chip that it is based on."""
+        return self.based_on or self.id
 
     @property
     def packages_of(self) -> int:

@@ -140,7 +140,7 @@ class Machine:
         cached = self._cache.get(name)
         if cached is None:
             self.used[name] = (number, "datasheet")
-            cached = self._cache[name] = self.sampler.number(f"{self.chip.id}/{name}", number)
+            cached = self._cache[name] = self.sampler.number(f"{self.chip.drawn_as}/{name}", number)
         return cached
 
     @cached_property

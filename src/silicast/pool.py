@@ -135,7 +135,7 @@ class PoolModel:
         """
         machine = self.machine
         known = machine.known("discrepancy", phase)
-        key = f"{machine.chip.id}/{machine.stack.id}/{self.model.id}/discrepancy/{phase}"
+        key = f"{machine.chip.drawn_as}/{machine.stack.id}/{self.model.id}/discrepancy/{phase}"
         return machine.sampler.between(key, 1.0, known.low / known.value, known.high / known.value)
 
     def staged_step(self, load: Load, layout: Layout) -> Step:
