@@ -5,12 +5,13 @@ silicast.compare("deepseek-ai/DeepSeek-R1", ["ascend-910c", "h100-sxm"])
 silicast.forecast("Qwen/Qwen3-32B", "h200-sxm", silicast.Workload(4096, 1024, concurrency=64), tp=2)
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from silicast import catalog
+from silicast.arguments import count, given, known_keywords, name, names, noun
 from silicast.errors import InputError, not_found
 from silicast.estimate import DRAWS, Sampler
 from silicast.hardware import Chip
@@ -28,6 +29,8 @@ from silicast.pool import PoolModel
 from silicast.scenario import Layout, Load, Precision, Speculation, Targets, Workload
 
 TARGETS = Targets(2000.0, 50.0)
+SIZES = tuple(item.name for item in fields(Sizes))
+CHIPS, MODELS = "List them with: silicast chips", "List them with: silicast models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,20 @@ class Setup:
     microbatches: int | None = None
     kv_blocks: int | None = None
 
+    def __post_init__(self) -> None:
+        for item in ("system", "stack"):
+            if getattr(self, item) is not None:
+                name(item, getattr(self, item), f"List them with: silicast {item}s")
+        noun("speculation", self.speculation, Speculation)
+        count("kv_blocks", self.kv_blocks)
+        if self.microbatches not in (None, 1, 2):
+            raise InputError(f"microbatches must be 1 or 2, got {given(self.microbatches)}.")
+
 
 def machine(chip: str, setup: Setup | None = None, draws: int = 0) -> Machine:
     """A chip (id or path) in a system under a stack; both default to the chip's own."""
-    chosen = setup or Setup()
-    read = catalog.chip(chip)
+    chosen = noun("setup", setup or Setup(), Setup)
+    read = catalog.chip(name("chip", chip, CHIPS))
     found = catalog.complete(read)
     software = catalog.stack(chosen.stack or found.stack)
     system = catalog.system(chosen.system or found.system)
@@ -60,8 +72,8 @@ def machine(chip: str, setup: Setup | None = None, draws: int = 0) -> Machine:
 
 def pool_model(model: str, chip: str, setup: Setup | None = None, draws: int = 0) -> PoolModel:
     """A model (id or path of a config.json) on a chip, in the chip's native precision where none is given."""
-    chosen = setup or Setup()
-    architecture = read_model(model)
+    chosen = noun("setup", setup or Setup(), Setup)
+    architecture = read_model(name("model", model, MODELS))
     on = machine(chip, chosen, draws).running(architecture)
     native = on.native_precision(architecture, chosen.kv_cache)
     if chosen.weights is not None:
@@ -87,9 +99,10 @@ def forecast(
 
     `sizes`: devices, tp, pp, ep, attention_dp, cp; with none but devices the best layout is chosen.
     """
+    known_keywords("Size", sizes, SIZES)
+    load, wanted = noun("workload", workload or Workload(), Workload), noun("targets", targets, Targets)
     points = pool_model(model, chip, setup)
-    load = workload or Workload()
-    placed = place(points, Sizes(**sizes), load, targets, DRAWS)
+    placed = place(points, Sizes(**sizes), load, wanted, DRAWS)
     return _at(points, placed, load)
 
 
@@ -129,14 +142,16 @@ def fit(
 
     Without sizes: the fewest devices that hold weights, buffers and the cache of 16 requests.
     """
-    points, load, given = pool_model(model, chip, setup), workload or Workload(), Sizes(**sizes)
-    given.check()
-    if given.open:
-        space = fewest(points, load, given.devices or DEVICES)
+    known_keywords("Size", sizes, SIZES)
+    load, wanted = noun("workload", workload or Workload(), Workload), Sizes(**sizes)
+    wanted.check()
+    points = pool_model(model, chip, setup)
+    if wanted.open:
+        space = fewest(points, load, wanted.devices or DEVICES)
         roomiest = int(np.argmax(points.most_sequences(space, load) * space.attention_dp))
         layout = space.pick(roomiest).whole()
     else:
-        layout = given_layout(points, given)
+        layout = given_layout(points, wanted)
         points.machine.check_devices(layout.devices)
         require_blocks(points, layout.arrays(), load)
         require_fit(points, layout, load)
@@ -166,7 +181,10 @@ def compare(
     setups: dict[str, Setup] | None = None,
 ) -> Comparison:
     """`model` on each of `chips` side by side; ratios are against `reference` (default: the last chip)."""
-    if reference is not None and reference not in chips:
+    chips = names("chips", chips, CHIPS)
+    load, wanted = noun("workload", workload or Workload(), Workload), noun("targets", targets, Targets)
+    devices, packages = count("devices", devices), count("packages", packages)
+    if reference is not None and name("reference", reference, CHIPS) not in chips:
         raise not_found("Reference", reference, chips, f"It must be one of the chips compared: {', '.join(chips)}.")
     if devices is not None and packages is not None:
         raise InputError("Give devices or packages, not both.")
@@ -174,7 +192,7 @@ def compare(
     _check_told_apart(pools)
     limits = [packages * one.machine.chip.packages_of if packages else devices or DEVICES for one in pools]
     against = chips.index(reference) if reference else len(chips) - 1
-    return _compare(pools, workload or Workload(), targets, limits, against)
+    return _compare(pools, load, wanted, limits, against)
 
 
 def _check_told_apart(pools: list[PoolModel]) -> None:

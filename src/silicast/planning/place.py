@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from silicast.arguments import count
 from silicast.errors import LayoutError
 from silicast.planning.choose import best, drawn, require_blocks, require_fit
 from silicast.planning.space import layouts
@@ -31,11 +32,9 @@ class Sizes:
     cp: int | None = None
 
     def check(self) -> None:
-        """Raises LayoutError for a size below 1."""
+        """Raises LayoutError for a size that is no whole number of at least 1."""
         for item in fields(self):
-            size = getattr(self, item.name)
-            if size is not None and size < 1:
-                raise LayoutError(f"{item.name} must be at least 1, got {size}.")
+            count(item.name, getattr(self, item.name), LayoutError)
 
     @property
     def open(self) -> bool:
