@@ -173,6 +173,21 @@ def test_a_comparison_names_both_precisions(documents: dict[str, Any]) -> None:
         assert product == pytest.approx(ratio["per_package"]["value"], rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["compare", "compare experts"])
+def test_the_printed_factors_multiply_to_the_printed_ratio(name: str) -> None:
+    text = run(*CALLS[name]).out
+    tables = re.findall(r"^cause +factor\s*\n─+\n(.*?)^product, per package +([\d.,]+)", text, re.M | re.S)
+    assert tables
+    for rows, product in tables:
+        factors = [float(line.split()[-1].replace(",", "")) for line in rows.splitlines()]
+        assert len(factors) == 7
+        printed = 1.0
+        for factor in factors:
+            printed *= factor
+        # each of seven factors is rounded to half a unit of its third digit: 0.5 % at most
+        assert printed == pytest.approx(float(product), rel=0.02)
+
+
 def test_throughput_divides_by_devices_and_packages(documents: dict[str, Any]) -> None:
     deployment = document("compare experts", documents)["result"]["chips"][0]["deployments"][-1]
     found = deployment["estimates"]

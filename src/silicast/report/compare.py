@@ -129,16 +129,16 @@ def _layout(row: Row) -> str:
 
 
 def causes_table(ratio: Ratio) -> Table:
-    """The factors, which multiply to the ratio per package."""
+    """The factors, which multiply to the ratio per package: as printed, within a per cent."""
     table = Table(
-        title=f"Where {rounded(ratio.per_package.value, 2)} comes from ({ratio.chip} over {ratio.reference})",
+        title=f"Where {rounded(ratio.per_package.value)} comes from ({ratio.chip} over {ratio.reference})",
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
     )  # fmt: skip
     table.add_column("cause")
     table.add_column("factor", justify="right")
     for cause, factor in ratio.factors.items():
-        table.add_row(cause, rounded(factor, 2))
-    table.add_row("[bold]product, per package[/bold]", f"[bold]{rounded(ratio.per_package.value, 2)}[/bold]")
+        table.add_row(cause, rounded(factor))
+    table.add_row("[bold]product, per package[/bold]", f"[bold]{rounded(ratio.per_package.value)}[/bold]")
     return table
 
 
