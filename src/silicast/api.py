@@ -19,7 +19,7 @@ from silicast.machine import Machine
 from silicast.memory import Memory
 from silicast.model.config import read_model
 from silicast.model.drafter import with_drafter
-from silicast.outcome import Fit, Forecast, memory_ranges, memory_table
+from silicast.outcome import Fit, Forecast, beyond_context, memory_ranges, memory_table
 from silicast.outcome import forecast as _forecast
 from silicast.planning.choose import drawn, fewest, require_blocks, require_fit
 from silicast.planning.compare import Comparison
@@ -101,9 +101,19 @@ def forecast(
     """
     known_keywords("Size", sizes, SIZES)
     load, wanted = noun("workload", workload or Workload(), Workload), noun("targets", targets, Targets)
+    _check_run(load)
     points = pool_model(model, chip, setup)
     placed = place(points, Sizes(**sizes), load, wanted, DRAWS)
     return _at(points, placed, load)
+
+
+def _check_run(workload: Workload) -> None:
+    """Raises InputError for a run that is too short for its load."""
+    if workload.requests is not None and workload.concurrency is not None and workload.requests < workload.concurrency:
+        raise InputError(
+            f"A run of {workload.requests:g} requests cannot keep {workload.concurrency:g} in flight: "
+            "give requests of at least concurrency, or a smaller concurrency."
+        )
 
 
 def _at(points: PoolModel, placed: Placement, workload: Workload) -> Forecast:
@@ -159,7 +169,8 @@ def fit(
     devices, missing = int(layout.devices), points.machine.estimated
     return Fit(
         points.model.id, points.machine.chip.id, str(points.precision), layout, devices,
-        int(points.packages(devices)), table, ranges, missing, (*points.warnings, *_unsure(ranges, missing)),
+        int(points.packages(devices)), table, ranges, missing,
+        (*points.warnings, *beyond_context(points, load), *_unsure(ranges, missing)),
     )  # fmt: skip
 
 

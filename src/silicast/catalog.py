@@ -20,7 +20,7 @@ from silicast.coefficients import Coefficient, Coefficients
 from silicast.datafile import read, read_numbers
 from silicast.errors import ChipFileError, not_found
 from silicast.estimate import TIERS
-from silicast.hardware import Chip, System
+from silicast.hardware import Chip, Compute, System
 from silicast.spread import completed, gaps
 from silicast.stack import Stack
 
@@ -200,7 +200,8 @@ def _fill_defaults(document: dict[str, Any]) -> None:
     if isinstance(document["memory"], dict):
         document["memory"].setdefault("hbm", {})
     compute = document.get("compute")
-    if compute is None or (isinstance(compute, dict) and compute.get("matrix", {}) == {}):
+    misspelt = isinstance(compute, dict) and not set(compute) <= set(Compute.model_fields)
+    if compute is None or (isinstance(compute, dict) and compute.get("matrix", {}) == {} and not misspelt):
         raise ChipFileError(
             "'compute.matrix' needs at least one matrix peak, such as bf16 = { value = \"989 TFLOPS\", ... }."
         )

@@ -227,6 +227,20 @@ class Machine:
             return self.field(f"{domain.name}.latency", sourced)
         return self.coefficient("collective", f"latency_{domain.kind}")
 
+    @property
+    def mismatches(self) -> tuple[str, ...]:
+        """That a stack or a system is not made for this chip, one line each: the forecast assumes that it were."""
+        chip, stack, system = self.chip, self.stack, self.system
+        lines = []
+        if stack.vendors and chip.vendor not in stack.vendors:
+            made_for = ", ".join(stack.vendors)
+            lines.append(f"stack {stack.id} is made for {made_for}; {chip.id} is of vendor {chip.vendor}.")
+        if system.id != chip.system and not {chip.id, chip.based_on} & set(system.chips):
+            lines.append(
+                f"system {system.id} is built of {', '.join(system.chips) or 'other chips'}, not of {chip.id}."
+            )
+        return tuple(lines)
+
     def check_devices(self, devices: Any) -> None:
         """Raises LayoutError when the system has fewer devices than the deployment wants."""
         most = self.system.max_devices
@@ -294,12 +308,23 @@ class Machine:
                 return cast
         return None
 
-    def tiers(self) -> Mapping[str, Tier]:
-        """The worst tier among the coefficients that each law has used so far."""
+    def tiers(self, devices: int | None = None) -> Mapping[str, Tier]:
+        """The worst tier among the coefficients that each law has used so far.
+
+        Where all `devices` of a deployment lie in the innermost domain, those of the domain beyond carry no time.
+        """
+        idle = self._beyond() if devices is not None and devices <= self.fabric.inner_size else ()
         found: dict[str, list[Tier]] = defaultdict(list)
         for name, (_, tier) in self.used.items():
-            found[name.partition(".")[0]].append(tier)
+            if name not in idle:
+                found[name.partition(".")[0]].append(tier)
         return defaultdict(lambda: "datasheet", {law: worst(tiers) for law, tiers in found.items()})
+
+    def _beyond(self) -> tuple[str, ...]:
+        """Coefficients that only the domain beyond the innermost one has."""
+        kinds = {domain.kind for domain in self.system.domains[1:2]} - {self.system.domains[0].kind}
+        names = tuple(f"collective.{what}_{kind}" for kind in kinds for what in ("latency", "oversubscription"))
+        return (*names, "collective.outer_efficiency")
 
     @property
     def estimated(self) -> tuple[str, ...]:

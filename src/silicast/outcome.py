@@ -95,7 +95,8 @@ def forecast(
     steady = _queued(steady, workload, float(sequences) * float(layout.attention_dp), over, waiting)
     decode, _, _ = loads(workload, sequences, machine.stack.chunk_tokens, pool.speculation.tokens)
     decode_step, prefill_step = pool.staged_step(decode, layout), pool.step(pool.full_chunk(workload), layout)
-    told = explained(decode_step, machine.tiers()), explained(prefill_step, machine.tiers())
+    tiers = machine.tiers(devices)
+    told = explained(decode_step, tiers), explained(prefill_step, tiers)
     if workload.rate is not None and not over:
         # in an open loop what arrives is what is served, whatever the draw
         steady = replace(steady, requests=np.full_like(steady.requests, float(np.asarray(workload.rate))))
@@ -137,12 +138,19 @@ def forecast(
         saturated=bool(np.median(steady.busy) >= 1),
         overloaded=over,
         waiting=waiting,
-        warnings=pool.warnings,
+        warnings=(*pool.warnings, *beyond_context(pool, workload)),
         missing=machine.estimated,
         citations=cited,
         mfu_peak=f"{machine.modes[mode]} matrix peak",
         samples=np.atleast_1d(rates["output"][0]) / packages,
     )
+
+
+def beyond_context(pool: PoolModel, workload: Workload) -> tuple[str, ...]:
+    """That requests are longer than the model was made for, one line."""
+    most = pool.model.context
+    length = int(np.max(np.asarray(workload.input_tokens) + workload.output_tokens))
+    return (f"{length:,} tokens exceed the context of {pool.model.id}, {most:,}.",) if length > most > 0 else ()
 
 
 def _queued(steady: Steady, workload: Workload, running: float, over: bool, waiting: float) -> Steady:

@@ -50,7 +50,7 @@ class PoolModel:
         recast = (wanted.weights, wanted.activations) != stored
         own = (f"{cast} on {self.machine.chip.id} under {self.machine.stack.id}.",) if recast else ()
         assumed = tuple(f"{self.model.id}: {note}" for note in self.model.assumptions)
-        return own + self._formats[1] + assumed
+        return own + self._formats[1] + self.machine.mismatches + assumed
 
     @property
     def product_mode(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import silicast
 from silicast.cli.main import VERBS
 from silicast.estimate import TIERS
 from silicast.parts import BOUNDS
@@ -116,7 +117,6 @@ def check_unit(place: str, unit: str) -> None:
             assert unit == stated, place
 
 
-# waits for: outcome.py: prefill_step_ms is one prompt's chunk, its parts are those of a full chunk budget
 @pytest.mark.parametrize("phase", ["decode", "prefill"])
 @pytest.mark.parametrize("name", FORECASTS)
 def test_the_parts_of_a_step_add_up_to_it(name: str, phase: str, documents: dict[str, Any]) -> None:
@@ -224,6 +224,37 @@ def table_lines(text: str) -> list[str]:
 def test_an_80_column_terminal_still_works() -> None:
     for name in ("chips", "systems"):
         assert spawn(*CALLS[name], COLUMNS="80").code == 0
+
+
+def test_an_80_column_terminal_cuts_no_number_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run(*CALLS["compare"], out=Terminal()).out
+    assert "…" not in text
+    lines = table_lines(text)
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    for context in ("1,024 ctx", "4,096 ctx", "16,384 ctx", "65,536 ctx"):
+        assert any(context in line for line in lines)
+
+
+def test_the_version() -> None:
+    answer = run("--version")
+    assert (answer.code, answer.out) == (0, f"silicast {silicast.__version__}\n")
+
+
+def test_compare_takes_formats() -> None:
+    answer = run("compare", LLAMA, "ascend-910b1", H100, "--devices", "8", "--weights", "int8", "--activations", "int8")
+    assert "(int8/int8, KV bf16)" in " ".join(answer.out.split())
+
+
+def test_what_does_not_belong_together_is_said() -> None:
+    odd = ("forecast", LLAMA, H100, "--tp", "8", "--stack", "vllm-ascend", "--system", "mi300x-node")
+    warnings = run(*odd, "--concurrency", "1", "--input-tokens", "200000", "--json").document()["warnings"]
+    assert any("vllm-ascend is made for Huawei; h100-sxm is of vendor NVIDIA" in line for line in warnings)
+    assert any("mi300x-node is built of mi300x, mi325x, not of h100-sxm" in line for line in warnings)
+    assert any(f"201,024 tokens exceed the context of {LLAMA}, 131,072" in line for line in warnings)
+    assert run(*CALLS["forecast"], "--json").document()["warnings"] == []
 
 
 # Terminals, colours and pipes

@@ -31,7 +31,6 @@ def test_open_sizes_follow_from_the_given_ones(model: str, sizes: Sizes, expecte
     assert given_layout(pool(model, "h200-sxm"), sizes) == expected
 
 
-# waits for: planning/place.py: 0 is read as "open" (Sizes has no check of its own)
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -186,7 +185,6 @@ def test_one_output_token_has_no_time_per_token(load: dict[str, float]) -> None:
     assert told.estimates["e2e_ms"].value >= told.estimates["ttft_ms"].value
 
 
-# waits for: planning/choose.py: best() where no candidate fits is a ValueError of numpy
 @pytest.mark.parametrize("workload", [Workload(), Workload(concurrency=4), Workload(rate=0.1)])
 @pytest.mark.parametrize("sizes", [{"tp": 1}, {"devices": 1}])
 def test_what_does_not_fit_is_refused(workload: Workload, sizes: dict[str, int]) -> None:
@@ -207,3 +205,15 @@ def test_without_a_load_the_best_batch_meets_the_targets() -> None:
 def test_an_unknown_size_is_refused() -> None:
     with pytest.raises((InputError, TypeError), match="tensor"):
         api.forecast(LLAMA, "h100-sxm", tensor=8)
+
+
+def test_only_the_domains_that_are_crossed_count_for_the_tier() -> None:
+    """No rows tell how the network between nodes behaves, but a layout within one node does not cross it."""
+    inside, across = (
+        {leaf.tier for leaf in told.decode.leaves() if leaf.law == "collective"}
+        for told in (
+            api.forecast(LLAMA, "h100-sxm", Workload(concurrency=8), tp=tp, pp=pp) for tp, pp in ((4, 1), (8, 2))
+        )
+    )
+    assert inside == {"calibrated"}
+    assert across == {"datasheet"}

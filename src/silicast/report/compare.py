@@ -9,7 +9,9 @@ from rich.table import Table
 from silicast.planning.compare import Cell, ChipAnswer, Comparison, Ratio, Row
 from silicast.report.numbers import rounded, spread
 
-COLUMNS_PER_TABLE = 4
+#: characters of the labels, and of one column with the gap before it: deployments, and the map of contexts
+LABELS, DEPLOYMENT = 23, 19
+MAP_LABELS, CONTEXT = 14, 21
 
 #: metric -> label with unit
 METRICS = (
@@ -35,14 +37,15 @@ def render(answer: Comparison, console: Console) -> None:
     """Print the whole comparison."""
     for line in verdict(answer):
         console.print(line)
-    for table in deployment_tables(answer.chips):
+    for table in deployment_tables(answer.chips, _columns(console, LABELS, DEPLOYMENT)):
         console.print()
         console.print(table)
     for ratio in answer.ratios:
         console.print()
         console.print(causes_table(ratio))
-        console.print()
-        console.print(map_table(ratio, answer.claim))
+        for table in map_tables(ratio, answer.claim, _columns(console, MAP_LABELS, CONTEXT)):
+            console.print()
+            console.print(table)
         if answer.claim is not None:
             console.print(claim_sentence(ratio, answer.claim))
     console.print()
@@ -75,11 +78,16 @@ def _unmet(chip: ChipAnswer) -> str:
     return f"[yellow]{chip.name}: no layout meets the targets; the nearest one is shown.[/yellow]"
 
 
-def deployment_tables(chips: Sequence[ChipAnswer]) -> Iterable[Table]:
-    """Deployments as columns, four to a table; duplicates (the smallest is the best) once."""
+def _columns(console: Console, labels: int, width: int) -> int:
+    """Columns of this width that fit beside the labels; the screen is cut into more tables, never a number."""
+    return max((console.width - labels) // width, 1)
+
+
+def deployment_tables(chips: Sequence[ChipAnswer], per_table: int) -> Iterable[Table]:
+    """Deployments as columns, so many to a table; duplicates (the smallest is the best) once."""
     columns = [(chip, row) for chip in chips for row in _distinct(chip)]
-    for start in range(0, len(columns), COLUMNS_PER_TABLE):
-        yield _deployments(columns[start : start + COLUMNS_PER_TABLE])
+    for start in range(0, len(columns), per_table):
+        yield _deployments(columns[start : start + per_table])
 
 
 def _distinct(chip: ChipAnswer) -> list[Row]:
@@ -142,9 +150,14 @@ def causes_table(ratio: Ratio) -> Table:
     return table
 
 
-def map_table(ratio: Ratio, claim: float | None) -> RenderableType:
-    """Per-package ratio over phase, batch per package and context."""
+def map_tables(ratio: Ratio, claim: float | None, per_table: int) -> Iterable[RenderableType]:
+    """Per-package ratio over phase, batch per package and context, so many contexts to a table."""
     contexts = sorted({cell.context for cell in ratio.cells})
+    for start in range(0, max(len(contexts), 1), per_table):
+        yield _map(ratio, claim, contexts[start : start + per_table])
+
+
+def _map(ratio: Ratio, claim: float | None, contexts: Sequence[int]) -> Table:
     table = Table(
         title="Ratio per package by phase, sequences per package and context (pure pools, best layouts)",
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
