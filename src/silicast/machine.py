@@ -194,7 +194,7 @@ class Machine:
         inner = self.system.domains[0]
         torus = (inner.axes or 1) if inner.topology in ("torus", "ring") else 0
         return Fabric(
-            inner_size=float(inner.size or self.system.max_devices or UNBOUNDED),
+            inner_size=self._inner_size,
             inner_bandwidth=self._bandwidth(0),
             inner_latency=self._latency(0),
             outer_bandwidth=self._bandwidth(last),
@@ -204,6 +204,11 @@ class Machine:
             axes=float(torus),
             reduces=float(inner.in_network_reduction),
         )
+
+    @property
+    def _inner_size(self) -> float:
+        """Devices of the innermost domain."""
+        return float(self.system.domains[0].size or self.system.max_devices or UNBOUNDED)
 
     def _bandwidth(self, index: int) -> Any:
         domain = self.system.domains[index]
@@ -313,7 +318,7 @@ class Machine:
 
         Where all `devices` of a deployment lie in the innermost domain, those of the domain beyond carry no time.
         """
-        idle = self._beyond() if devices is not None and devices <= self.fabric.inner_size else ()
+        idle = self._beyond() if devices is not None and devices <= self._inner_size else ()
         found: dict[str, list[Tier]] = defaultdict(list)
         for name, (_, tier) in self.used.items():
             if name not in idle:

@@ -5,7 +5,7 @@ import pytest
 
 from silicast import api
 from silicast.errors import DoesNotFitError, InputError, LayoutError
-from silicast.outcome import Forecast
+from silicast.outcome import Forecast, forecast
 from silicast.planning.place import Sizes, given_layout, place
 from silicast.planning.space import layouts
 from silicast.scenario import Layout, Targets, Workload
@@ -209,11 +209,9 @@ def test_an_unknown_size_is_refused() -> None:
 
 def test_only_the_domains_that_are_crossed_count_for_the_tier() -> None:
     """No rows tell how the network between nodes behaves, but a layout within one node does not cross it."""
-    inside, across = (
-        {leaf.tier for leaf in told.decode.leaves() if leaf.law == "collective"}
-        for told in (
-            api.forecast(LLAMA, "h100-sxm", Workload(concurrency=8), tp=tp, pp=pp) for tp, pp in ((4, 1), (8, 2))
-        )
-    )
-    assert inside == {"calibrated"}
-    assert across == {"datasheet"}
+    for tp, pp, expected in ((4, 1, "calibrated"), (8, 2, "datasheet")):
+        told = api.forecast(LLAMA, "h100-sxm", Workload(concurrency=8), tp=tp, pp=pp)
+        assert {leaf.tier for leaf in told.decode.leaves() if leaf.law == "collective"} == {expected}
+    alone = api.pool_model("Qwen/Qwen3-8B", "h100-sxm")
+    forecast(alone, Layout(), 8, Workload())
+    assert not [name for name in alone.machine.used if name.startswith(("links", "collective"))]

@@ -43,9 +43,9 @@ def render(answer: Comparison, console: Console) -> None:
     for ratio in answer.ratios:
         console.print()
         console.print(causes_table(ratio))
-        for table in map_tables(ratio, answer.claim, _columns(console, MAP_LABELS, CONTEXT)):
+        for part in map_tables(ratio, answer.claim, _columns(console, MAP_LABELS, CONTEXT)):
             console.print()
-            console.print(table)
+            console.print(part)
         if answer.claim is not None:
             console.print(claim_sentence(ratio, answer.claim))
     console.print()
