@@ -65,8 +65,13 @@ def headline(told: Forecast, workload: Workload) -> str:
 def in_flight(told: Forecast) -> str:
     """`63 of 640 requests running`, or `64 requests in flight` where none waits."""
     if told.waiting:
-        return f"{told.running:,.3g} of {told.concurrency:,.6g} requests running"
-    return f"{told.concurrency:,.3g} requests {'running' if told.overloaded else 'in flight'}"
+        return f"{_count(told.running)} of {_count(told.concurrency)} requests running"
+    return f"{_count(told.concurrency)} requests {'running' if told.overloaded else 'in flight'}"
+
+
+def _count(requests: float) -> str:
+    """A mean number of requests: whole ones, where there are several."""
+    return f"{requests:,.0f}" if requests >= 10 or requests == round(requests) else f"{requests:.3g}"
 
 
 def warnings(told: Forecast) -> list[str]:
