@@ -216,10 +216,10 @@ def test_the_licences_travel_with_the_library(page: str) -> None:
         assert wanted in text
 
 
-def test_writing_creates_its_folder_replaces_the_file_and_leaves_nothing_behind(
+def test_writing_creates_folders_replaces_the_file_and_leaves_nothing_behind(
     answer: Comparison, tmp_path: Path
 ) -> None:
-    path = tmp_path / "new" / "report.html"
+    path = tmp_path / "new" / "folder" / "report.html"
     write_report(answer, path, COMMAND)
     path.write_text("old")
     write_report(answer, path, COMMAND)
@@ -240,7 +240,6 @@ def bad_paths(folder: Path) -> Sequence[tuple[Path, str]]:
     return (
         (folder, "it is a directory"),
         (folder / "file" / "report.html", "is a file, not a folder"),
-        (folder / "no" / "such" / "report.html", "there is no folder .*/no"),
         (folder / ("x" * 300), "File name too long"),
         (folder / "nul\0byte", "null"),
         (Path("/dev/null"), "not a regular file"),

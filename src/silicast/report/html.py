@@ -36,7 +36,7 @@ INCOMPLETE = "The answer records no more: limits of devices or packages, specula
 
 
 def write_report(answer: Comparison, path: Path, command: str | None = None) -> None:
-    """Write the report to `path`; its folder is made where only that is missing, a file is replaced in one go.
+    """Write the report to `path`, folders included; an existing file is replaced in one go.
 
     `command` is the call to print under "Reproduce"; without it the part that `answer` knows is printed. Raises
     InputError where `path` is not a file or cannot be written.
@@ -59,9 +59,7 @@ def _replace(target: Path, given: Path, page: str) -> None:
         raise InputError(f"Cannot write the report to '{given}': the file is read-only.")
     if target.parent.exists() and not target.parent.is_dir():
         raise InputError(f"Cannot write the report to '{given}': {given.parent} is a file, not a folder.")
-    if not target.parent.parent.is_dir():
-        raise InputError(f"Cannot write the report to '{given}': there is no folder {target.parent.parent}.")
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".silicast-{os.getpid()}.tmp")
     try:
         fresh.write_text(page, encoding="utf-8", errors="replace")
