@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from silicast import chip_template
+from silicast.basis import on_one_basis
 from silicast.coefficients import Coefficient, Coefficients
 from silicast.datafile import read, read_numbers
 from silicast.errors import ChipFileError, not_found
 from silicast.estimate import TIERS
-from silicast.hardware import Chip, System
+from silicast.hardware import Chip, Compute, System
 from silicast.spread import completed, gaps
 from silicast.stack import Stack
 
@@ -88,27 +89,57 @@ def stack(name: str) -> Stack:
     return _load("stacks", name, Stack)
 
 
-def coefficients(chip_id: str, stack_id: str) -> Coefficients:
+def coefficients(chip: Chip | str, stack_id: str) -> Coefficients:
     """All coefficients of a chip under a stack: the datasheet ones, overridden by fitted ones where there are any.
 
+    `chip` as it was read; an id stands for the chip of the catalog. A fit holds for the very chip that it was made of:
+    another file under the same id has none, and a chip that is `based_on` one has those of that one as transferred.
     `stacks/<stack>.toml` are of a stack on all chips and drawn once for all of them. A stack that runs the host code
     of another one (`host_of`) has that one's host times, transferred, until its own are fitted.
     """
-    own, files = f"{chip_id}/{stack_id}", ("datasheet", f"stacks/{stack_id}", f"{chip_id}/all", f"{chip_id}/{stack_id}")
     lender = stack(stack_id).host_of if stack_id in ids("stacks") else None
     table: dict[str, Coefficient] = {}
     lent: dict[str, Coefficient] = {}
     for folder in reversed(search_path()):
-        for name in files:
-            path = folder / "coefficients" / f"{name}.toml"
-            if path.is_file():
-                owner = name if name.startswith("stacks/") else own
-                table |= _read_coefficients(path, path.stat().st_mtime_ns, owner)
-        path = folder / "coefficients" / "stacks" / f"{lender}.toml"
-        if lender and path.is_file():
-            lent |= _read_coefficients(path, path.stat().st_mtime_ns, f"stacks/{lender}")
-    host = {name: replace(one, tier="transferred") for name, one in lent.items() if name.startswith("host.")}
+        for name, owner, is_lent in _coefficient_files(chip, stack_id, folder):
+            found = _coefficients_in(folder, name, owner)
+            table |= _transferred(found) if is_lent else found
+        if lender:
+            lent |= _coefficients_in(folder, f"stacks/{lender}", f"stacks/{lender}")
+    host = {name: one for name, one in _transferred(lent, anyhow=True).items() if name.startswith("host.")}
     return Coefficients(table | {name: one for name, one in host.items() if table[name].tier == "datasheet"})
+
+
+def _coefficient_files(chip: Chip | str, stack_id: str, folder: Path) -> list[tuple[str, str, bool]]:
+    """(file, prefix of the keys of its draws, whether it is of the chip that this one is based on), worst first."""
+    name = chip if isinstance(chip, str) else chip.id
+    base = chip.based_on if isinstance(chip, Chip) else None
+    drawn = f"{base or name}/{stack_id}"
+    files = [("datasheet", drawn, False), (f"stacks/{stack_id}", f"stacks/{stack_id}", False)]
+    if base is not None:
+        if base not in ids("chips"):
+            raise not_found("Chip", base, ids("chips"), f"'based_on' of {name} needs an id of: silicast chips")
+        files += [(f"{base}/{file}", drawn, True) for file in ("all", stack_id)]
+    if isinstance(chip, str) or _is_own(chip, folder):
+        files += [(f"{name}/{file}", drawn, False) for file in ("all", stack_id)]
+    return files
+
+
+def _is_own(chip: Chip, folder: Path) -> bool:
+    """Whether the coefficients of a folder are of this chip: it has no other chip under the same id."""
+    path = folder / "chips" / f"{chip.id}.toml"
+    return not path.is_file() or _read(path, path.stat().st_mtime_ns, Chip) == chip
+
+
+def _coefficients_in(folder: Path, name: str, owner: str) -> dict[str, Coefficient]:
+    path = folder / "coefficients" / f"{name}.toml"
+    return _read_coefficients(path, path.stat().st_mtime_ns, owner) if path.is_file() else {}
+
+
+def _transferred(table: dict[str, Coefficient], anyhow: bool = False) -> dict[str, Coefficient]:
+    """What was fitted to another chip is at best transferred; `anyhow`: what it has from the datasheet, too."""
+    better = TIERS if anyhow else TIERS[: TIERS.index("transferred")]
+    return {name: replace(one, tier="transferred") if one.tier in better else one for name, one in table.items()}
 
 
 @cache
@@ -153,7 +184,11 @@ def _existing(kind: str, name: str) -> Path:
 
 @cache
 def _read(path: Path, _modified: int, noun: type[T]) -> T:
-    return read(path, noun, _fill_defaults if noun is Chip else None)
+    found = read(path, noun, _fill_defaults if noun is Chip else None)
+    try:
+        return on_one_basis(found)
+    except ChipFileError as error:
+        raise ChipFileError(f"{path.name}: {error}") from None
 
 
 def _fill_defaults(document: dict[str, Any]) -> None:
@@ -165,7 +200,8 @@ def _fill_defaults(document: dict[str, Any]) -> None:
     if isinstance(document["memory"], dict):
         document["memory"].setdefault("hbm", {})
     compute = document.get("compute")
-    if compute is None or (isinstance(compute, dict) and compute.get("matrix", {}) == {}):
+    misspelt = isinstance(compute, dict) and not set(compute) <= set(Compute.model_fields)
+    if compute is None or (isinstance(compute, dict) and compute.get("matrix", {}) == {} and not misspelt):
         raise ChipFileError(
             "'compute.matrix' needs at least one matrix peak, such as bf16 = { value = \"989 TFLOPS\", ... }."
         )
@@ -189,7 +225,8 @@ def shipped_chips() -> tuple[Chip, ...]:
 
 
 def template(from_chip: str | None = None) -> str:
-    """A commented chip file that loads as it is: blank, or filled from a chip by id or path."""
+    """A commented chip file that loads as it is: blank, or filled from a chip by id or path, under an id of its own."""
     if from_chip is None:
         return chip_template.blank()
-    return chip_template.filled(chip(from_chip), _find("chips", from_chip).read_text(encoding="utf-8"))
+    text = _find("chips", from_chip).read_text(encoding="utf-8")
+    return chip_template.filled(chip(from_chip), text, from_chip in ids("chips"))

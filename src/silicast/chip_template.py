@@ -5,17 +5,21 @@ one is the file of that chip, sources included, followed by commented blocks for
 they are printed.
 """
 
+import json
+import re
+
 from silicast.hardware import Chip
 
 HEADER = """\
-# A chip file of Silicast. Numbers are text with a unit, and per device (one rank a program sees) unless they say
-# per_package. Units: TFLOPS PFLOPS TOPS, GB GiB, GB/s TB/s Gb/s, ns us ms s, MHz GHz, W kW, mm2, count (case counts:
-# GB is 1e9 bytes, GiB is 2^30). Only `id` and one peak under [compute.matrix] are required; what is left out is
-# estimated from the spread over measured chips, and shown as estimated.
+# A chip file of Silicast. Numbers are text with a unit, dense, of one direction and per device (one rank a program
+# sees) unless their basis says otherwise. Units: TFLOPS PFLOPS TOPS, GB GiB, GB/s TB/s Gb/s, ns us ms s, MHz GHz,
+# W kW, mm2, count (case counts: GB is 1e9 bytes, GiB is 2^30). Only `id` and one peak under [compute.matrix] are
+# required; what is left out is estimated from the spread over known chips, and shown as estimated.
 #   low, high    the range over which sources or the number itself spread (10th and 90th percentile)
 #   basis        what the number counts: dense or sparse; per_direction or both_directions; per_device, per_package or
 #                per_core; matrix_only, vector_only or marketing; peak, sustained or measured; boost or base; printed or
-#                usable; announced, derived or assumed
+#                usable; announced, derived or assumed. Sparse peaks and bandwidths of both directions are halved,
+#                numbers per package divided by the devices of a package; the other words change no number
 #   source       a key of [sources]; title is required, url and date (text) say where to look
 #   confidence   high, medium, low, derived or assumption
 #   note, conflicts = ["312 TFLOPS (source A, 2024)"]   free text
@@ -45,6 +49,8 @@ confidence = "low"
 """
 
 TITLE = "# Optional fields that are left out: remove the # and name the source.\n"
+
+BASED_ON = "# efficiencies fitted to this chip hold for yours as transferred; without the line they are assumed ranges"
 
 OWN_SOURCE = '# [sources.mine]\n# title = "Data sheet of my chip"\n# url = ""\n# date = ""\n'
 
@@ -91,9 +97,25 @@ def blank() -> str:
     return "\n".join([HEADER + BLANK, TITLE, *_blocks(set())])
 
 
-def filled(chip: Chip, text: str) -> str:
-    """The text of the chip's own file between the legend and the fields that it lacks."""
-    return "\n".join([HEADER + text.rstrip("\n") + "\n", TITLE, OWN_SOURCE, *_blocks(set(chip.numbers()))])
+def filled(chip: Chip, text: str, known: bool) -> str:
+    """The text of the chip's own file, under another id, between the legend and the fields that it lacks.
+
+    A chip that is `known` to the catalog lends its fitted coefficients to the new one.
+    """
+    renamed = re.sub(r"^id *=.*$", lambda _: _identity(chip, known), text, count=1, flags=re.MULTILINE)
+    named = re.sub(r"^name *=.*$", lambda _: f"name = {_text(f'{chip.name}, edited')}", renamed, count=1, flags=re.M)
+    return "\n".join([HEADER + named.rstrip("\n") + "\n", TITLE, OWN_SOURCE, *_blocks(set(chip.numbers()))])
+
+
+def _identity(chip: Chip, known: bool) -> str:
+    own = f"id = {_text(f'my-{chip.id}')}"
+    if not known:
+        return own
+    return f"{own}\n{BASED_ON}\nbased_on = {_text(chip.id)}"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _blocks(known: set[str]) -> list[str]:

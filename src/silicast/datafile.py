@@ -48,6 +48,9 @@ UNIT_OF = {
     "memory_share": "",
 }
 
+#: last part of the name of fields that count things; half of one does not exist
+WHOLE = ("cores", "devices_per_package", "dies", "tile_m", "tile_n")
+
 EXAMPLE_OF = {
     "FLOP/s": "989 TFLOPS",
     "B": "80 GiB",
@@ -216,6 +219,8 @@ def _quantity(node: Any, where: str, expected: str | None) -> tuple[float, str]:
         raise ChipFileError(f"'{where}' needs the unit {expected or 'count'}: {hint}; got '{node[:40]}'.")
     if not 0 < value < math.inf:
         raise ChipFileError(f"'{where}' must be positive and finite, got '{node[:40]}'.")
+    if expected == "" and where.split(".")[-2] in WHOLE and value != math.floor(value):
+        raise ChipFileError(f"'{where}' must be a whole number, got '{node[:40]}'.")
     return value, unit
 
 

@@ -29,10 +29,11 @@ MATRIX_MODE: dict[str, str] = {"fp8_block": "fp8", "mxfp8": "fp8", "mxfp4": "fp4
 
 def checked(dtype: str) -> str:
     """`dtype` if known. Raises PrecisionError naming the nearest known one."""
-    if dtype not in BYTES:
-        guess = nearest(dtype, BYTES)
+    if not isinstance(dtype, str) or dtype not in BYTES:
+        shown = str(dtype)[:40]
+        guess = nearest(shown, BYTES)
         hint = f" Did you mean '{guess}'?" if guess else ""
-        raise PrecisionError(f"Unknown dtype '{dtype[:40]}'.{hint} Known: {', '.join(BYTES)}.")
+        raise PrecisionError(f"Unknown dtype '{shown}'.{hint} Known: {', '.join(BYTES)}.")
     return dtype
 
 

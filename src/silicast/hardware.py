@@ -41,8 +41,8 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-#: how the titles of our own assumptions and estimates begin
-OWN = ("Assumption of Silicast", "spread over")
+#: how the titles of our own assumptions, estimates and fits begin: they have no other place than this package
+OWN = ("Assumption of Silicast", "Fitted by Silicast", "Silicast fit", "spread over")
 
 
 class Source(Frozen):
@@ -52,12 +52,14 @@ class Source(Frozen):
     url: str = ""
     date: str = ""
 
+    @property
+    def address(self) -> str:
+        """Where to look; a source of others without an address says so, our own has none."""
+        return self.url or ("" if self.title.startswith(OWN) else "address not kept")
+
     def cite(self) -> str:
-        """One bibliography line; a source of others without an address says so."""
-        own = self.title.startswith(OWN)
-        return ", ".join(
-            part for part in (self.title, self.date, self.url or ("" if own else "address not kept")) if part
-        )
+        """One bibliography line."""
+        return ", ".join(part for part in (self.title, self.date, self.address) if part)
 
 
 class Number(Frozen):
@@ -138,10 +140,11 @@ class Chip(Frozen):
     """One product with a datasheet.
 
     `devices_per_package` is 2 where one socketed package shows two ranks (910C, 310P Duo, TPU v7) and 1 elsewhere,
-    several dies or not.
+    several dies or not. `based_on` is the chip of the catalog from which a user's chip was made: what was fitted to
+    that one holds for this one as transferred.
     """
 
-    id: str
+    id: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f]*$")]
     name: str
     vendor: str
     generation: str
@@ -149,6 +152,7 @@ class Chip(Frozen):
     status: str
     system: str
     stack: str
+    based_on: str | None = None
     devices_per_package: Number
     compute: Compute
     memory: dict[str, MemoryLevel]
@@ -157,6 +161,11 @@ class Chip(Frozen):
     silicon: Silicon = Silicon()
     missing: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def drawn_as(self) -> str:
+        """The id under which uncertain numbers are drawn: they are those of the chip that it is based on."""
+        return self.based_on or self.id
 
     @property
     def packages_of(self) -> int:

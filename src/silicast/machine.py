@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -80,6 +80,18 @@ class Machine:
         """The same machine under another sampler."""
         return Machine(self.chip, self.system, self.stack, self._coefficients, sampler)
 
+    def with_memory(self, end: Literal["low", "high"]) -> "Machine":
+        """The same machine with the low or the high end of its main memory for certain."""
+        hbm = self.chip.hbm
+        name = "usable" if hbm.usable else "capacity"
+        number: Number | None = getattr(hbm, name)
+        if number is None:
+            return self
+        certain = number.model_copy(update=dict.fromkeys(("low", "value", "high"), getattr(number, end)))
+        memory = {**self.chip.memory, "hbm": hbm.model_copy(update={name: certain})}
+        chip = self.chip.model_copy(update={"memory": memory})
+        return Machine(chip, self.system, self.stack, self._coefficients, self.sampler)
+
     @property
     def draws(self) -> int:
         """Draws per number; 0 = points."""
@@ -128,18 +140,19 @@ class Machine:
         cached = self._cache.get(name)
         if cached is None:
             self.used[name] = (number, "datasheet")
-            cached = self._cache[name] = self.sampler.number(f"{self.chip.id}/{name}", number)
+            cached = self._cache[name] = self.sampler.number(f"{self.chip.drawn_as}/{name}", number)
         return cached
 
     @cached_property
     def modes(self) -> Mapping[str, str]:
-        """Matrix mode -> the dtype key of the chip file that has its peak."""
-        return {matrix_mode(dtype): dtype for dtype in self.chip.compute.matrix}
+        """Matrix mode -> the dtype key of the chip file with its peak; the mode's own where the file has it."""
+        keys = sorted(self.chip.compute.matrix, key=lambda dtype: matrix_mode(dtype) == dtype)
+        return {matrix_mode(dtype): dtype for dtype in keys}
 
     def peak(self, mode: str) -> Any:
         """Dense matrix peak, FLOP/s. Raises PrecisionError where the engine has no such mode."""
         if mode not in self.modes:
-            raise PrecisionError(f"{self.chip.id} has no {mode} matrix mode, only {', '.join(self.modes)}.")
+            raise PrecisionError(f"{self.chip.id} has no {mode} matrix mode, only {', '.join(self.modes.values())}.")
         key = self.modes[mode]
         return self.field(f"compute.matrix.{key}", self.chip.compute.matrix[key])
 
@@ -181,7 +194,7 @@ class Machine:
         inner = self.system.domains[0]
         torus = (inner.axes or 1) if inner.topology in ("torus", "ring") else 0
         return Fabric(
-            inner_size=float(inner.size or self.system.max_devices or UNBOUNDED),
+            inner_size=self._inner_size,
             inner_bandwidth=self._bandwidth(0),
             inner_latency=self._latency(0),
             outer_bandwidth=self._bandwidth(last),
@@ -191,6 +204,11 @@ class Machine:
             axes=float(torus),
             reduces=float(inner.in_network_reduction),
         )
+
+    @property
+    def _inner_size(self) -> float:
+        """Devices of the innermost domain."""
+        return float(self.system.domains[0].size or self.system.max_devices or UNBOUNDED)
 
     def _bandwidth(self, index: int) -> Any:
         domain = self.system.domains[index]
@@ -214,6 +232,20 @@ class Machine:
             return self.field(f"{domain.name}.latency", sourced)
         return self.coefficient("collective", f"latency_{domain.kind}")
 
+    @property
+    def mismatches(self) -> tuple[str, ...]:
+        """That a stack or a system is not made for this chip, one line each: the forecast assumes that it were."""
+        chip, stack, system = self.chip, self.stack, self.system
+        lines = []
+        if stack.vendors and chip.vendor not in stack.vendors:
+            made_for = ", ".join(stack.vendors)
+            lines.append(f"stack {stack.id} is made for {made_for}; {chip.id} is of vendor {chip.vendor}.")
+        if system.id != chip.system and not {chip.id, chip.based_on} & set(system.chips):
+            lines.append(
+                f"system {system.id} is built of {', '.join(system.chips) or 'other chips'}, not of {chip.id}."
+            )
+        return tuple(lines)
+
     def check_devices(self, devices: Any) -> None:
         """Raises LayoutError when the system has fewer devices than the deployment wants."""
         most = self.system.max_devices
@@ -236,7 +268,21 @@ class Machine:
                 f"with {special.mode} products ({self.stack.id})."
             )
         table = {scope: self._format(*formats) for scope, formats in model.formats(precision).items()}
+        half = self.half
+        if half != "bf16" and precision.activations != half and any(fmt.mode == "bf16" for fmt in table.values()):
+            warnings.append(f"{self.chip.id} has no bf16 matrix mode: what is stored in bf16 is multiplied as {half}.")
         return table, tuple(warnings)
+
+    @property
+    def half(self) -> str:
+        """The 16-bit format that the matrix engine multiplies: bf16, or fp16 on a chip that has no other."""
+        return self.modes.get("bf16", "bf16")
+
+    def in_half(self, precision: Precision) -> Precision:
+        """The same precision with bf16 as the 16-bit format of this chip."""
+        own = {"bf16": self.half}
+        formats = (precision.weights, precision.activations, precision.kv_cache)
+        return Precision(*(own.get(dtype, dtype) for dtype in formats))
 
     def native_precision(self, model: Model, kv_cache: str | None = None) -> Precision:
         """The checkpoint's own precision, cast as the stack casts it on this chip."""
@@ -245,7 +291,7 @@ class Machine:
         special = self._format(weights, activations)
         same = special.mode == matrix_mode(activations)
         cache = kv_cache or self.stack.kv_cache or wanted.kv_cache
-        return Precision(special.stored, activations if same else special.mode, cache)
+        return self.in_half(Precision(special.stored, activations if same else special.mode, cache))
 
     def _format(self, weights: str, activations: str) -> Format:
         mode = matrix_mode(activations)
@@ -258,7 +304,7 @@ class Machine:
             return Format(weights, "bf16")
         raise PrecisionError(
             f"{self.chip.id} cannot multiply {weights} x {activations}: its matrix modes are "
-            f"{', '.join(self.modes)} and stack {self.stack.id} has no cast."
+            f"{', '.join(self.modes.values())} and stack {self.stack.id} has no cast."
         )
 
     def _cast(self, weights: str, lacks: str) -> Cast | None:
@@ -267,12 +313,28 @@ class Machine:
                 return cast
         return None
 
-    def tiers(self) -> Mapping[str, Tier]:
-        """The worst tier among the coefficients that each law has used so far."""
+    def tiers(self, devices: int | None = None) -> Mapping[str, Tier]:
+        """The worst tier among the coefficients that each law has used so far.
+
+        Where all `devices` of a deployment lie in the innermost domain, those of the domain beyond carry no time.
+        """
+        idle = self._beyond() if devices is not None and devices <= self._inner_size else ()
         found: dict[str, list[Tier]] = defaultdict(list)
         for name, (_, tier) in self.used.items():
-            found[name.partition(".")[0]].append(tier)
+            if name not in idle:
+                found[name.partition(".")[0]].append(tier)
         return defaultdict(lambda: "datasheet", {law: worst(tiers) for law, tiers in found.items()})
+
+    def _beyond(self) -> tuple[str, ...]:
+        """Coefficients that only the domain beyond the innermost one has."""
+        kinds = {domain.kind for domain in self.system.domains[1:2]} - {self.system.domains[0].kind}
+        names = tuple(f"collective.{what}_{kind}" for kind in kinds for what in ("latency", "oversubscription"))
+        return (*names, "collective.outer_efficiency")
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """The fields of the chip used so far that no source gives."""
+        return tuple(name for name in self.chip.missing if name in self.used)
 
     def citations(self) -> tuple[Source, ...]:
         """Where the numbers used so far came from."""

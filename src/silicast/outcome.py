@@ -12,10 +12,14 @@ from silicast.memory import GIB
 from silicast.parts import Explained, explained
 from silicast.pool import Phase, PoolModel
 from silicast.scenario import Layout, Workload
+from silicast.serving.admission import closed_wait, overload_wait
 from silicast.serving.steady import Steady, loads
 from silicast.step import Step
 
 Array = NDArray[Any]
+
+#: what tables print for a metric without a value: a queue that grows for ever, a mean over no gaps
+UNBOUNDED, NO_VALUE = "unbounded", "-"
 
 _MEMORY = ("capacity", "usable", "weights", "activations", "buffers", "runtime", "free")
 
@@ -24,9 +28,11 @@ _MEMORY = ("capacity", "usable", "weights", "activations", "buffers", "runtime",
 class Forecast:
     """One replica of a mixed pool in steady state, and pure prefill and decode pools of the same layout.
 
-    `estimates` is by metric, units in the key. `decode` and `prefill` explain one step of each phase. `saturated`
-    is true where prefill work alone fills the time (the queue, not the device, sets TTFT) and in an open loop that
-    wants more than the pool can do. `samples` are draws of output tokens/s per package.
+    `estimates` is by metric, units in the key. Metrics that have no value here are not in it (`.get` gives None; JSON
+    says null) but in `undefined`, with what tables print in their place. `decode` and `prefill` explain one step of
+    each phase. `saturated`: prefill work alone fills the time, so that the queue, not the device, sets TTFT.
+    `overloaded`: in an open loop more requests arrive than the pool serves; throughput is what it sustains. `waiting`:
+    requests of a closed loop that wait because only the others fit. `samples` are draws of output tokens/s per package.
     """
 
     model: str
@@ -41,10 +47,13 @@ class Forecast:
     packages: int
     devices_per_package: int
     estimates: dict[str, Estimate]
+    undefined: dict[str, str]
     memory: dict[str, float]
     decode: Explained
     prefill: Explained
     saturated: bool
+    overloaded: bool
+    waiting: float
     warnings: tuple[str, ...]
     missing: tuple[str, ...]
     citations: tuple[Source, ...]
@@ -53,7 +62,12 @@ class Forecast:
 
     @property
     def concurrency(self) -> float:
-        """Requests in flight over the whole replica."""
+        """Requests in flight over the whole replica, those that wait included."""
+        return self.running + self.waiting
+
+    @property
+    def running(self) -> float:
+        """Requests that the replica works on at a time."""
         return self.sequences * float(self.layout.attention_dp)
 
     @property
@@ -67,15 +81,22 @@ class Forecast:
         ]
 
 
-def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Workload, over: bool = False) -> Forecast:
-    """The numbers of `layout` (scalars) with `sequences` in flight per attention rank; `pool` in draws or points."""
+def forecast(
+    pool: PoolModel, layout: Layout, sequences: float, workload: Workload, over: bool = False, waiting: float = 0.0
+) -> Forecast:
+    """The numbers of `layout` (scalars) with `sequences` running per attention rank; `pool` in draws or points.
+
+    `over`: more arrives in an open loop than is served; `waiting`: requests of a closed loop that do not fit.
+    """
     machine = pool.machine
     devices = int(layout.devices)
     packages = int(pool.packages(devices))
     steady = pool.closed(layout.arrays(), workload, np.array([float(sequences)]))
+    steady = _queued(steady, workload, float(sequences) * float(layout.attention_dp), over, waiting)
     decode, _, _ = loads(workload, sequences, machine.stack.chunk_tokens, pool.speculation.tokens)
     decode_step, prefill_step = pool.staged_step(decode, layout), pool.step(pool.full_chunk(workload), layout)
-    told = explained(decode_step, machine.tiers()), explained(prefill_step, machine.tiers())
+    tiers = machine.tiers(devices)
+    told = explained(decode_step, tiers), explained(prefill_step, tiers)
     if workload.rate is not None and not over:
         # in an open loop what arrives is what is served, whatever the draw
         steady = replace(steady, requests=np.full_like(steady.requests, float(np.asarray(workload.rate))))
@@ -84,7 +105,7 @@ def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Worklo
         "decode_output": (pool.decode_rates(layout, sequences, decode.decode_context)[0], told[0]),
         "prefill_input": (pool.prefill_rates(layout, workload)[0], told[1]),
     }
-    estimates = _latencies(steady, told)
+    estimates, undefined = _latencies(steady, told, workload)
     for name, (rate, why) in rates.items():
         estimates |= _rates(name, rate, why, pool, devices, packages)
     mode = pool.product_mode
@@ -110,19 +131,44 @@ def forecast(pool: PoolModel, layout: Layout, sequences: float, workload: Worklo
         packages=packages,
         devices_per_package=machine.chip.packages_of,
         estimates=estimates,
+        undefined=undefined,
         memory=memory_table(pool, layout, workload),
         decode=told[0],
         prefill=told[1],
-        saturated=over or bool(np.median(steady.busy) >= 1),
-        warnings=pool.warnings,
-        missing=tuple(name for name in machine.chip.missing if name in machine.used),
+        saturated=bool(np.median(steady.busy) >= 1),
+        overloaded=over,
+        waiting=waiting,
+        warnings=(*pool.warnings, *beyond_context(pool, workload)),
+        missing=machine.estimated,
         citations=cited,
-        mfu_peak=f"{mode} matrix peak",
+        mfu_peak=f"{machine.modes[mode]} matrix peak",
         samples=np.atleast_1d(rates["output"][0]) / packages,
     )
 
 
-def _latencies(steady: Steady, told: tuple[Explained, Explained]) -> dict[str, Estimate]:
+def beyond_context(pool: PoolModel, workload: Workload) -> tuple[str, ...]:
+    """That requests are longer than the model was made for, one line."""
+    most = pool.model.context
+    length = int(np.max(np.asarray(workload.input_tokens) + workload.output_tokens))
+    return (f"{length:,} tokens exceed the context of {pool.model.id}, {most:,}.",) if length > most > 0 else ()
+
+
+def _queued(steady: Steady, workload: Workload, running: float, over: bool, waiting: float) -> Steady:
+    """The steady state of what runs, with the time in front of it for what does not fit or arrives too fast."""
+    if waiting:
+        wait = closed_wait(running + waiting, running, workload.requests, steady.requests)
+    elif over and workload.rate is not None:
+        steady = replace(steady, requests=np.minimum(steady.requests, workload.rate))
+        wait = overload_wait(workload.rate, workload.requests, steady.requests)
+    else:
+        return steady
+    return replace(steady, ttft=steady.ttft + wait, e2e=steady.e2e + wait)
+
+
+def _latencies(
+    steady: Steady, told: tuple[Explained, Explained], workload: Workload
+) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """Estimates of latency and rate, and the metrics that have no value with what stands in their place."""
     decode, prefill = told
     found = {
         "ttft_ms": (steady.ttft[0] * 1e3, "ms", prefill),
@@ -130,7 +176,15 @@ def _latencies(steady: Steady, told: tuple[Explained, Explained]) -> dict[str, E
         "e2e_ms": (steady.e2e[0] * 1e3, "ms", decode),
         "requests_per_s": (steady.requests[0], "requests/s", decode),
     }
-    return {name: Estimate.of(value, unit, why.tier, why.bound_by) for name, (value, unit, why) in found.items()}
+    undefined = {name: UNBOUNDED for name, (values, _, _) in found.items() if not np.all(np.isfinite(values))}
+    if not workload.has_tpot:
+        undefined["tpot_ms"] = NO_VALUE
+    estimates = {
+        name: Estimate.of(value, unit, why.tier, why.bound_by)
+        for name, (value, unit, why) in found.items()
+        if name not in undefined
+    }
+    return estimates, undefined
 
 
 def _rates(name: str, rate: Array, why: Explained, pool: PoolModel, devices: int, packages: int) -> dict[str, Estimate]:
@@ -165,9 +219,21 @@ def memory_table(pool: PoolModel, layout: Layout, workload: Workload) -> dict[st
     return table
 
 
+def memory_ranges(pool: PoolModel, layout: Layout, workload: Workload) -> dict[str, tuple[float, float]]:
+    """(low, high) of what depends on the memory of the device, at the two ends of its range; none where it has none."""
+    low, high = (
+        memory_table(replace(pool, machine=pool.machine.with_memory(end)), layout, workload) for end in ("low", "high")
+    )
+    return {name: (low[name], high[name]) for name in low if low[name] != high[name]}
+
+
 @dataclass(frozen=True)
 class Fit:
-    """The memory of one device in GiB, and the layout it is for."""
+    """The memory of one device in GiB, and the layout it is for.
+
+    `ranges` are low and high of the entries of `memory` where the memory of the chip has a range; whether it fits is
+    decided on the middle value. `missing` names the fields of the chip that no source gives.
+    """
 
     model: str
     chip: str
@@ -176,4 +242,6 @@ class Fit:
     devices: int
     packages: int
     memory: dict[str, float]
+    ranges: dict[str, tuple[float, float]]
+    missing: tuple[str, ...]
     warnings: tuple[str, ...]

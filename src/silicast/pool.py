@@ -50,7 +50,7 @@ class PoolModel:
         recast = (wanted.weights, wanted.activations) != stored
         own = (f"{cast} on {self.machine.chip.id} under {self.machine.stack.id}.",) if recast else ()
         assumed = tuple(f"{self.model.id}: {note}" for note in self.model.assumptions)
-        return own + self._formats[1] + assumed
+        return own + self._formats[1] + self.machine.mismatches + assumed
 
     @property
     def product_mode(self) -> str:
@@ -96,8 +96,18 @@ class PoolModel:
         context = workload.input_tokens + workload.output_tokens
         held = self.memory(layout, context).sequences
         if self.kv_blocks is not None:
-            held = np.full_like(held, self.kv_blocks // np.ceil(context / self.machine.stack.block_tokens))
+            held = np.full_like(held, self.kv_blocks // self.blocks(workload))
         return np.minimum(held, self.machine.stack.max_sequences)
+
+    def blocks(self, workload: Workload) -> Size:
+        """Blocks of the paged cache that one request fills at its full length."""
+        return np.ceil((workload.input_tokens + workload.output_tokens) / self.machine.stack.block_tokens)
+
+    def most_blocks(self, layout: Layout, workload: Workload) -> Array:
+        """Blocks of the paged cache that fit a device beside nothing but the weights, for requests of this length."""
+        whole = self.memory(layout, workload.input_tokens + workload.output_tokens)
+        block = (whole.sequence - self.memory(layout, 0).sequence) / self.blocks(workload)
+        return np.asarray(np.floor(np.maximum(whole.capacity - whole.weights, 0) / np.maximum(block, 1)))
 
     def closed(self, layout: Layout, workload: Workload, sequences: Size) -> Steady:
         """The mixed pool in a closed loop with `sequences` in flight per attention rank."""
@@ -125,7 +135,7 @@ class PoolModel:
         """
         machine = self.machine
         known = machine.known("discrepancy", phase)
-        key = f"{machine.chip.id}/{machine.stack.id}/{self.model.id}/discrepancy/{phase}"
+        key = f"{machine.chip.drawn_as}/{machine.stack.id}/{self.model.id}/discrepancy/{phase}"
         return machine.sampler.between(key, 1.0, known.low / known.value, known.high / known.value)
 
     def staged_step(self, load: Load, layout: Layout) -> Step:

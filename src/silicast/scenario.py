@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from silicast.arguments import given
 from silicast.dtypes import checked
 from silicast.errors import InputError, LayoutError
 
@@ -194,6 +195,11 @@ class Workload:
         if self.concurrency is not None and self.rate is not None:
             raise InputError("Give concurrency (a closed loop) or rate (requests/s), not both.")
 
+    @property
+    def has_tpot(self) -> bool:
+        """Whether a request has time per output token: it is a mean over the tokens after the first."""
+        return bool(np.any(np.asarray(self.output_tokens) > 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -201,6 +207,16 @@ class Targets:
 
     ttft_ms: float | None = None
     tpot_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and not _within(value, np.finfo(float).tiny, np.finfo(float).max):
+                raise InputError(f"{item.name} must be positive, in ms, got {_show(value)}.")
+
+    def on(self, workload: Workload) -> "Targets":
+        """Those that the workload can meet or miss: without a second output token there is no TPOT."""
+        return self if workload.has_tpot else replace(self, tpot_ms=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,16 +253,29 @@ def _pick(noun: Any, index: Any) -> Any:
 
 def _within(value: Size, low: float, high: float) -> bool:
     """Whether every value lies in the range; what is not a number does not."""
-    array = np.asarray(value)
-    return bool(np.all((array >= low) & (array <= high)))
+    return _numeric(value) and bool(np.all((np.asarray(value) >= low) & (np.asarray(value) <= high)))
+
+
+def _numeric(value: Any) -> bool:
+    """Whether it is a number or an array of numbers, whole ones beyond 64 bit included."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unlike lengths
+        return False
+    whole = array.dtype.kind == "O" and all(isinstance(one, int | float) for one in array.flat)
+    return whole or array.dtype.kind in "iuf"
 
 
 def _show(value: Size) -> str:
+    if not _numeric(value):
+        return given(value)
     flat = np.unique(np.asarray(value))
     return _digits(flat[0]) if flat.size == 1 else f"{_digits(flat[0])}..{_digits(flat[-1])}"
 
 
 def _first_bad(value: Size) -> str:
+    if not _numeric(value):
+        return given(value)
     flat = np.atleast_1d(np.asarray(value))
     return next(_digits(one) for one in flat if not (1 <= one <= MOST_DEVICES and one == int(one)))
 

@@ -180,7 +180,7 @@ def _number(drawn: _Drawn, unit: str, what: str, group: str) -> Number:
         high=drawn.high,
         unit=unit,
         basis=("assumed",),
-        source=Source(title=f"spread over {len(drawn.ids)} measured chips: {', '.join(drawn.ids)}"),
+        source=Source(title=f"spread over {len(drawn.ids)} known chips: {', '.join(drawn.ids)}"),
         confidence="assumption",
         note=f"{what}, median and 10th to 90th percentile over chips of {group}",
         estimated=True,

@@ -222,7 +222,7 @@ class Stack(Frozen):
 
 
 def _is_among(chip: Chip, names: tuple[str, ...]) -> bool:
-    return chip.id in names or chip.generation in names
+    return not {chip.id, chip.generation, chip.based_on}.isdisjoint(names)
 
 
 def _all_known(what: str, names: Any, known: Collection[str]) -> None:

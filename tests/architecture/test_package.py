@@ -90,7 +90,6 @@ def test_only_the_edges_touch_files(file: str) -> None:
     assert found == []
 
 
-# waits for: step.py (441 lines)
 @pytest.mark.parametrize("file", FILES)
 def test_files_are_short(file: str) -> None:
     assert len(text(file).splitlines()) <= MOST_LINES
@@ -100,7 +99,6 @@ def test_the_median_function_is_short() -> None:
     assert median(body_lines(function) for file in FILES for function in functions(file)) < MEDIAN_FUNCTION
 
 
-# waits for: api.compare (9 parameters), model/families/gpt.py gpt_model (10)
 @pytest.mark.parametrize("file", FILES)
 def test_functions_are_short_and_take_few_parameters(file: str) -> None:
     long = {function.name: body_lines(function) for function in functions(file)}

@@ -102,7 +102,6 @@ def bare_numbers(file: str) -> list[str]:
     ]
 
 
-# waits for: memory.py: GIB without a comment, 16 and 8192 as defaults of CacheOptions
 @pytest.mark.parametrize("file", NUMBERLESS)
 def test_physics_has_no_unexplained_number(file: str) -> None:
     assert not bare_numbers(file)

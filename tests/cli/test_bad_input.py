@@ -93,6 +93,10 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "infinite rate": ((*DENSE, "--rate", "inf"), ("rate", "got inf")),
     "both loops": ((*DENSE, "--rate", "1", "--concurrency", "8"), ("concurrency", "rate", "not both")),
     "no requests": ((*DENSE, "--requests", "0", "--concurrency", "1"), ("requests must be positive", "got 0")),
+    "a run shorter than its load": (
+        (*DENSE, "--requests", "5", "--concurrency", "100"),
+        ("run of 5 requests", "100 in flight"),
+    ),
     # sizes of the deployment
     "tp of the heads": ((*DENSE, "--tp", "3"), ("tp = 3", "64 heads", "1, 2, 4, 8")),
     "tp of the experts": ((*EXPERTS, "--tp", "8", "--ep", "3"), ("ep", "8", "ep = 3")),
@@ -121,7 +125,6 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("1024 devices", "768 devices of cloudmatrix384", "silicast systems"),
     ),
     "devices beyond the system, open": (("forecast", R1, "ascend-910c", "--devices", "1024"), ("1024", "768 devices")),
-    # waits for: api.fit does not ask check_devices
     "fit beyond the system": (
         ("fit", R1, "ascend-910c", "--tp", "8", "--attention-dp", "32", "--pp", "4"),
         ("1024 devices", "768 devices of cloudmatrix384"),
@@ -132,6 +135,12 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "negative packages": (("compare", LLAMA, H100, "--packages", "-2"), ("packages", "got -2")),
     "microbatches": ((*DENSE, "--microbatches", "3"), ("microbatches must be 1 or 2", "got 3")),
     "kv blocks": ((*DENSE, "--kv-blocks", "0"), ("kv-blocks", "got 0")),
+    "few kv blocks": ((*DENSE, "--kv-blocks", "3"), ("3 cache blocks hold no request", r"needs [\d,]+ blocks of")),
+    "few kv blocks at a load": (
+        (*DENSE, "--tp", "4", "--kv-blocks", "3", "--concurrency", "4"),
+        ("3 cache blocks hold no request", r"needs [\d,]+ blocks of"),
+    ),
+    "many kv blocks": ((*DENSE, "--tp", "8", "--kv-blocks", "900000000"), ("exceed the memory of h100-sxm", "at most")),
     # formats
     "weights": ((*DENSE, "--weights", "fp9"), ("dtype 'fp9'", "did you mean 'fp8'", "bf16")),
     "activations": ((*DENSE, "--activations", "bf61"), ("dtype 'bf61'", "did you mean 'bf16'")),
@@ -156,12 +165,10 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             r"fits on \d+ devices: --devices \d+",
         ),
     ),
-    # waits for: pool.require_fit names no change that would fit
     "does not fit a layout": (
         ("fit", R1, H100, "--tp", "4"),
         ("does not fit", "4 x h100-sxm", r"short of [\d,.]+ GiB", r"fits on \d+|--(devices|tp|weights) \w+"),
     ),
-    # waits for: planning/choose.py: best() where no candidate fits
     "does not fit to forecast": (
         (*DENSE, "--devices", "1"),
         ("does not fit", "1 x h100-sxm", r"short of [\d,.]+ GiB", r"--devices \d+"),
@@ -172,7 +179,6 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("compare", R1, "ascend-910c", H100, "--devices", "4"),
         ("does not fit", "GiB", r"--devices \d+"),
     ),
-    # waits for: planning/choose.py: tokens are printed as 9.0001e+07
     "context does not fit": (
         ("fit", LLAMA, H100, "--devices", "8", "--input-tokens", "90000000"),
         ("does not fit", "90,?001,?024 tokens", "GiB"),
@@ -263,11 +269,9 @@ CONFIGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "kv heads do not divide": (changed(num_key_value_heads=7), ("7 KV heads", "64 heads")),
     "tied is text": (changed(tie_word_embeddings="no"), ("tie_word_embeddings", '"no"')),
     "quantisation is text": (changed(quantization_config="fp8"), ("quantization_config", '"fp8"')),
-    # waits for: model/families/quantisation.py: an unknown quant_method is read as BF16 without a word
     "quantisation unknown": (changed(quantization_config={"quant_method": "fp7"}), ("fp7",)),
     "experts negative": (expert(n_routed_experts=-256), ("n_routed_experts", "-256")),
     "experts fewer than chosen": (expert(n_routed_experts=4), ("4", "experts")),
-    # waits for: more dense layers than layers: the experts vanish without a word
     "dense layers beyond all": (expert(first_k_dense_replace=10**6), ("first_k_dense_replace",)),
     "latent is null": (expert(kv_lora_rank=None), ("kv_lora_rank",)),
 }
@@ -301,6 +305,7 @@ def test_places_that_are_no_config(tmp_path: Path) -> None:
 CHIP_FILES: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
     "not TOML": (("[compute.matrix.bf16]", "[compute.matrix.bf16"), ("mine.toml is not TOML", "line")),
     "unknown field": (("generation =", "generatoin ="), ("'generatoin' not found", "did you mean 'generation'")),
+    "misspelt table": (("[compute.matrix.bf16]", "[compute.matrx.bf16]"), ("did you mean 'compute.matrix'",)),
     "unknown dtype": (("compute.matrix.bf16", "compute.matrix.bf17"), ("bf17", "did you mean 'compute.matrix.bf16'")),
     "unknown unit": (("1000 TFLOPS", "1000 TFLOP"), ("'TFLOP' not found", "did you mean 'TFLOPS'")),
     "wrong dimension": (("1000 TFLOPS", "1000 GB/s"), ("compute.matrix.bf16.value", "FLOP/s", "1000 GB/s")),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import silicast
 from silicast.cli.main import VERBS
 from silicast.estimate import TIERS
 from silicast.parts import BOUNDS
@@ -116,7 +117,6 @@ def check_unit(place: str, unit: str) -> None:
             assert unit == stated, place
 
 
-# waits for: outcome.py: prefill_step_ms is one prompt's chunk, its parts are those of a full chunk budget
 @pytest.mark.parametrize("phase", ["decode", "prefill"])
 @pytest.mark.parametrize("name", FORECASTS)
 def test_the_parts_of_a_step_add_up_to_it(name: str, phase: str, documents: dict[str, Any]) -> None:
@@ -129,6 +129,39 @@ def test_the_parts_of_a_step_add_up_to_it(name: str, phase: str, documents: dict
         assert total == pytest.approx(step["value"], rel=0.05)
 
 
+def test_a_metric_without_a_value_is_null_and_a_word_in_tables() -> None:
+    overload = ("forecast", LLAMA, H100, "--tp", "4", "--rate", "50")
+    result = run(*overload, "--json").document()["result"]
+    assert result["overloaded"]
+    assert (result["estimates"]["ttft_ms"], result["estimates"]["e2e_ms"]) == (None, None)
+    assert re.search(r"TTFT, ms \(mean\) +unbounded", run(*overload).out)
+    one = ("forecast", LLAMA, H100, "--tp", "4", "--concurrency", "4", "--output-tokens", "1")
+    assert run(*one, "--json").document()["result"]["estimates"]["tpot_ms"] is None
+    assert re.search(r"TPOT, ms \(mean\) +- ", run(*one).out)
+    compared = ("compare", LLAMA, H100, "--devices", "8", "--output-tokens", "1")
+    deployment = run(*compared, "--json").document()["result"]["chips"][0]["deployments"][0]
+    assert deployment["estimates"]["tpot_ms"] is None
+    assert re.search(r"TPOT ms, mean +-", run(*compared).out)
+
+
+def test_fit_shows_the_range_of_memory_that_no_source_gives() -> None:
+    told = run("fit", "Qwen/Qwen3-8B", "ascend-910a")
+    assert re.search(r"fits on 1 device = 1 package of ascend-910a", told.out)
+    assert re.search(r"^capacity +[\d.]+ +[\d.]+-[\d.]+ *$", told.out, re.M)
+    assert "no source gives memory.hbm.capacity" in told.out
+    assert run("fit", "Qwen/Qwen3-8B", "ascend-910a", "--json").document()["warnings"]
+
+
+def test_what_waits_is_told_in_words_and_numbers() -> None:
+    full = ("forecast", LLAMA, H100, "--tp", "4", "--concurrency", "500")
+    document = run(*full, "--json").document()
+    result = document["result"]
+    assert result["running"] + result["waiting"] == result["concurrency"] == 500
+    assert result["running"] == result["memory"]["max_requests"]
+    assert any("requests run at a time" in warning for warning in document["warnings"])
+    assert f"{result['running']:g} of 500 requests running" in run(*full).out
+
+
 def test_a_comparison_names_both_precisions(documents: dict[str, Any]) -> None:
     answer = document("compare experts", documents)["result"]
     for ratio in answer["ratios"]:
@@ -138,6 +171,21 @@ def test_a_comparison_names_both_precisions(documents: dict[str, Any]) -> None:
         for factor in ratio["factors"].values():
             product *= factor
         assert product == pytest.approx(ratio["per_package"]["value"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["compare", "compare experts"])
+def test_the_printed_factors_multiply_to_the_printed_ratio(name: str) -> None:
+    text = run(*CALLS[name]).out
+    tables = re.findall(r"^cause +factor\s*\n─+\n(.*?)^product, per package +([\d.,]+)", text, re.M | re.S)
+    assert tables
+    for rows, product in tables:
+        factors = [float(line.split()[-1].replace(",", "")) for line in rows.splitlines()]
+        assert len(factors) == 7
+        printed = 1.0
+        for factor in factors:
+            printed *= factor
+        # each of seven factors is rounded to half a unit of its third digit: 0.5 % at most
+        assert printed == pytest.approx(float(product), rel=0.02)
 
 
 def test_throughput_divides_by_devices_and_packages(documents: dict[str, Any]) -> None:
@@ -176,6 +224,37 @@ def table_lines(text: str) -> list[str]:
 def test_an_80_column_terminal_still_works() -> None:
     for name in ("chips", "systems"):
         assert spawn(*CALLS[name], COLUMNS="80").code == 0
+
+
+def test_an_80_column_terminal_cuts_no_number_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run(*CALLS["compare"], out=Terminal()).out
+    assert "…" not in text
+    lines = table_lines(text)
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    for context in ("1,024 ctx", "4,096 ctx", "16,384 ctx", "65,536 ctx"):
+        assert any(context in line for line in lines)
+
+
+def test_the_version() -> None:
+    answer = run("--version")
+    assert (answer.code, answer.out) == (0, f"silicast {silicast.__version__}\n")
+
+
+def test_compare_takes_formats() -> None:
+    answer = run("compare", LLAMA, "ascend-910b1", H100, "--devices", "8", "--weights", "int8", "--activations", "int8")
+    assert "(int8/int8, KV bf16)" in " ".join(answer.out.split())
+
+
+def test_what_does_not_belong_together_is_said() -> None:
+    odd = ("forecast", LLAMA, H100, "--tp", "8", "--stack", "vllm-ascend", "--system", "mi300x-node")
+    warnings = run(*odd, "--concurrency", "1", "--input-tokens", "200000", "--json").document()["warnings"]
+    assert any("vllm-ascend is made for Huawei; h100-sxm is of vendor NVIDIA" in line for line in warnings)
+    assert any("mi300x-node is built of mi300x, mi325x, not of h100-sxm" in line for line in warnings)
+    assert any(f"201,024 tokens exceed the context of {LLAMA}, 131,072" in line for line in warnings)
+    assert run(*CALLS["forecast"], "--json").document()["warnings"] == []
 
 
 # Terminals, colours and pipes

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from silicast import catalog, datafile
 from silicast.errors import ChipFileError, InputError, NotFoundError
-from silicast.hardware import Chip, System
+from silicast.hardware import Chip, Source, System
 
 GOOD = """
 id = "mine"
@@ -303,3 +303,14 @@ def test_systems_are_checked_like_chips(tmp_path: Path) -> None:
         catalog.system(str(path))
     path.write_text(text)
     assert isinstance(catalog.system(str(path)), System)
+
+
+@pytest.mark.parametrize("title", ["Silicast fit to 571 calibrate rows", "Fitted by Silicast to evidence deepep",
+                                   "Assumption of Silicast", "spread over 5 known chips: a, b"])  # fmt: skip
+def test_our_own_numbers_have_no_address_to_keep(title: str) -> None:
+    assert Source(title=title, date="2026").cite() == f"{title}, 2026"
+
+
+def test_a_source_of_others_says_where_or_that_it_is_not_known() -> None:
+    assert Source(title="A note", date="2026").cite() == "A note, 2026, address not kept"
+    assert Source(title="A note", url="https://a.b").cite() == "A note, https://a.b"

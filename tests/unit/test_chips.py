@@ -207,7 +207,7 @@ def test_an_estimate_says_so(name: str) -> None:
     for field in full.missing:
         number = full.numbers()[field]
         assert number.confidence == "assumption"
-        assert re.match(r"spread over \d+ measured chips: ", number.source.title)
+        assert re.match(r"spread over \d+ known chips: ", number.source.title)
         ids = number.source.title.partition(": ")[2].split(", ")
         assert set(ids) <= set(CHIPS) - {"rubin", "ascend-950dt"}
         assert name not in ids or "measured_gemm" in field
@@ -274,7 +274,17 @@ def test_quantiles() -> None:
 def test_a_filled_template_is_the_same_chip(name: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(catalog.template(name), encoding="utf-8")
-    assert catalog.chip(str(path)) == catalog.chip(name)
+    mine, shipped = catalog.chip(str(path)), catalog.chip(name)
+    assert (mine.id, mine.name, mine.based_on) == (f"my-{name}", f"{shipped.name}, edited", name)
+    same = {"id": shipped.id, "name": shipped.name, "based_on": None}
+    assert mine.model_copy(update=same) == shipped
+
+
+def test_a_template_of_a_template_keeps_what_it_is_based_on(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(catalog.template("h100-sxm"))
+    path.write_text(catalog.template(str(path)))
+    assert (catalog.chip(str(path)).id, catalog.chip(str(path)).based_on) == ("my-my-h100-sxm", "h100-sxm")
 
 
 def test_the_blank_template_loads_and_completes(tmp_path: Path) -> None:
@@ -315,7 +325,7 @@ def test_the_list_is_narrow_and_whole() -> None:
     for name in CHIPS:
         assert any(line.startswith(f"{name} ") for line in lines)
     row = next(line for line in lines if line.startswith("ascend-910c "))
-    assert row.split()[-6:] == ["353.9", "707.8", "64", "1.6", "600", "2"]
+    assert row.split()[-6:] == ["353.9", "707.8", "64", "1.6", "550-690", "2"]
 
 
 def test_show_names_sources_conflicts_and_estimates() -> None:
@@ -365,6 +375,18 @@ def test_systems_list() -> None:
     text = run("systems")
     assert "ub switch (768)" in text
     assert "ici 3D torus (8960)" in text
+
+
+def test_power_is_never_told_without_its_range() -> None:
+    row = next(line for line in run("chips").splitlines() if line.startswith("ascend-910c "))
+    assert "550-690" in row
+    assert "600" not in row
+    shown = next(line for line in run("chips", "show", "ascend-910c").splitlines() if line.startswith("power.package"))
+    assert "550-690 W" in shown
+    assert "600" not in shown
+    found = {row["id"]: row["power_w_per_package"] for row in envelope(run("chips", "--json"))["result"]}
+    assert (found["ascend-910c"]["low"], found["ascend-910c"]["high"]) == (550, 690)
+    assert found["rubin"] is None or set(found["rubin"]) == {"low", "value", "high"}
 
 
 def test_a_broken_user_file_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
 """The main job: a ratio, its causes, its two deployments per chip, and the map."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from silicast import api
+from silicast import api, catalog
+from silicast.errors import InputError, NotFoundError
 from silicast.planning.causes import CAUSES, shares
 from silicast.planning.choose import FEWEST_REQUESTS, best, fewest
 from silicast.planning.compare import Comparison
@@ -32,6 +34,58 @@ QUESTIONS: dict[str, tuple[str, tuple[str, ...], int, Workload]] = {
 def answer(name: str) -> Comparison:
     model, chips, devices, workload = QUESTIONS[name]
     return api.compare(model, list(chips), workload, TARGETS, devices=devices)
+
+
+def edited(folder: Path, *changes: tuple[str, str]) -> str:
+    """The path of a chip file made from h100-sxm."""
+    text = catalog.template("h100-sxm")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_chip_made_from_another_is_told_apart_and_its_fits_are_transferred(tmp_path: Path) -> None:
+    mine = edited(tmp_path)
+    answer = api.compare(SMALL, [mine, "h100-sxm"], Workload(1000, 200), devices=2)
+    assert [chip.chip for chip in answer.chips] == ["my-h100-sxm", "h100-sxm"]
+    assert len({chip.name for chip in answer.chips}) == 2
+    ratio = answer.ratios[0].per_package
+    assert ratio.tier == "transferred"
+    # nothing was edited: what is uncertain about the one is so about the other
+    assert (ratio.low, ratio.value, ratio.high) == pytest.approx((1, 1, 1))
+
+
+LOAD = Workload(1000, 200, concurrency=16)
+
+
+def tiers(chip: str) -> set[str]:
+    return {leaf.tier for leaf in api.forecast(LLAMA, chip, LOAD, tp=4).decode.leaves() if leaf.law == "gemm"}
+
+
+def test_fits_hold_for_the_very_chip_they_were_made_of(tmp_path: Path) -> None:
+    own, based = 'id = "h100-sxm"', 'based_on = "h100-sxm"'
+    shipped = str(catalog.data_folder() / "chips" / "h100-sxm.toml")
+    assert tiers("h100-sxm") == tiers(shipped) == {"calibrated"}
+    assert tiers(edited(tmp_path)) == {"transferred"}
+    assert tiers(edited(tmp_path, (based, ""))) == {"datasheet"}
+    assert tiers(edited(tmp_path, ('id = "my-h100-sxm"', own), (based, ""), ("989 TFLOPS", "999 TFLOPS"))) == {
+        "datasheet"
+    }
+
+
+def test_two_chips_under_one_id_are_refused(tmp_path: Path) -> None:
+    mine = edited(tmp_path, ('id = "my-h100-sxm"', 'id = "h100-sxm"'), ("989 TFLOPS", "999 TFLOPS"))
+    with pytest.raises(InputError, match=r"have the id 'h100-sxm' but different numbers"):
+        api.compare(SMALL, [mine, "h100-sxm"], devices=2)
+
+
+def test_an_unknown_chip_to_be_based_on_names_the_nearest(tmp_path: Path) -> None:
+    mine = edited(tmp_path, ('based_on = "h100-sxm"', 'based_on = "h10-sxm"'))
+    with pytest.raises(NotFoundError, match=r"Did you mean 'h100-sxm'.*'based_on' of my-h100-sxm"):
+        api.forecast(SMALL, mine, LOAD)
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

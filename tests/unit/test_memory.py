@@ -214,3 +214,25 @@ def test_cache_blocks_may_be_given() -> None:
     block = machine.machine.stack.block_tokens
     held = machine.most_sequences(Layout(tp=8), Workload(10 * block, block))
     assert float(held) == 1000 // 11
+
+
+def test_fit_says_that_memory_is_estimated_and_how_much_fits() -> None:
+    found = api.fit("Qwen/Qwen3-8B", "ascend-910a")
+    assert found.missing == ("memory.hbm.capacity",)
+    assert any("no source gives memory.hbm.capacity" in warning for warning in found.warnings)
+    assert {"capacity_gib", "free_gib", "max_requests"} <= set(found.ranges)
+    for name, (low, high) in found.ranges.items():
+        assert low < found.memory[name] < high, name
+
+
+def test_fit_of_a_chip_whose_memory_is_known_has_no_range() -> None:
+    found = api.fit("Qwen/Qwen3-8B", "h100-sxm")
+    assert (found.ranges, found.missing, found.warnings) == ({}, (), ())
+
+
+def test_fit_tells_where_the_low_end_of_the_memory_holds_nothing() -> None:
+    found = api.fit("Qwen/Qwen3-14B", "ascend-910b", tp=1)
+    assert found.ranges["max_requests"][0] < found.memory["max_requests"]
+    full = api.fit("Qwen/Qwen3-14B", "ascend-910b", Workload(40_000, 10_000), tp=1)
+    assert full.ranges["max_requests"][0] == 0
+    assert "at the low end of the memory's range no request fits." in full.warnings

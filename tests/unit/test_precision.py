@@ -8,7 +8,7 @@ from silicast import api, catalog
 from silicast.dtypes import BYTES, MATRIX_MODE
 from silicast.errors import InputError, PrecisionError
 from silicast.machine import Machine
-from silicast.scenario import Layout, Load, Precision
+from silicast.scenario import Layout, Load, Precision, Workload
 from tests.unit.pools import CHIPS, LLAMA, MODELS, R1, pool, seconds
 
 FP8 = "Qwen/Qwen3-32B-FP8"
@@ -40,6 +40,26 @@ def test_known_fallbacks() -> None:
     assert str(pool(R1, "h100-sxm").precision).startswith("fp8_block/fp8_block")
     assert str(pool("openai/gpt-oss-120b", "h100-sxm").precision).startswith("mxfp4/bf16")
     assert str(pool(LLAMA, "b200-sxm").precision) == "bf16/bf16, KV bf16"
+
+
+def test_a_chip_without_bf16_runs_and_says_fp16() -> None:
+    chip = "ascend-910a"
+    assert "bf16" not in catalog.chip(chip).compute.matrix
+    machine = pool("Qwen/Qwen3-8B", chip)
+    assert str(machine.precision) == "fp16/fp16, KV fp16"
+    assert any("bf16/bf16; it runs as fp16/fp16 on " + chip in warning for warning in machine.warnings)
+    asked = api.pool_model("Qwen/Qwen3-8B", chip, api.Setup(weights="bf16", kv_cache="bf16"))
+    assert asked.precision == machine.precision
+    assert asked.warnings
+    narrow = api.pool_model("Qwen/Qwen3-8B", chip, api.Setup(weights="int8"))
+    assert any("no bf16 matrix mode: what is stored in bf16 is multiplied as fp16" in w for w in narrow.warnings)
+    told = api.forecast("Qwen/Qwen3-8B", chip, Workload(128, 16, concurrency=1), tp=2)
+    assert told.mfu_peak == "fp16 matrix peak"
+
+
+def test_a_ratio_with_such_a_chip_names_both_precisions() -> None:
+    answer = api.compare("Qwen/Qwen3-8B", ["ascend-910a", "h100-sxm"], Workload(1024, 128), devices=2)
+    assert answer.ratios[0].precisions == ("fp16/fp16, KV fp16", "bf16/bf16, KV bf16")
 
 
 @pytest.mark.parametrize("chip", CHIPS)

@@ -63,7 +63,6 @@ def test_more_work_is_never_faster(case: Case, dimension: str, factor: float) ->
     assert case.seconds(more) * EXACT >= case.seconds()
 
 
-# waits for: with a prefill in the step the exchange of all its tokens is priced as relayed, which may be cheaper
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases(), prefills, decodes)
 @example(Case(R1, "tpu-v5p", Layout(tp=1, attention_dp=2, ep=2), Load()), Load(1, 1), Load(0, 0, 0, 256, 1))
@@ -73,7 +72,6 @@ def test_a_step_that_does_both_takes_at_least_as_long_as_either(case: Case, pref
     assert case.seconds(both) * EXACT >= case.seconds(decode)
 
 
-# waits for: the overlap tax drops from that of prefill to that of decode when decode tokens outnumber prefill tokens
 @pytest.mark.parametrize("prefilled", [64, 512, 4096])
 def test_more_work_is_never_faster_where_the_kind_of_step_changes(prefilled: int) -> None:
     """A step of mostly prefill becomes one of mostly decode as more sequences decode beside it."""
@@ -131,7 +129,6 @@ def test_a_step_lies_between_its_roofline_and_the_sum_of_its_parts(case: Case) -
     assert case.seconds() <= high * EXACT
 
 
-# waits for: laws/overlap.py: compute pays the tax all the time, also while no exchange runs beside it
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases())
 @example(Case(R1, "ascend-910c", Layout(tp=1, attention_dp=2, ep=2), Load(decode_sequences=256, decode_context=131072)))
@@ -151,7 +148,6 @@ def test_no_device_computes_or_moves_faster_than_its_datasheet(case: Case) -> No
     assert told.moved <= float(case.pool.machine.bandwidth) * told.seconds
 
 
-# waits for: parts.py: where launching kernel by kernel takes longest (step.eager), no part stands for it
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(cases())
 @example(Case(R1, "h100-sxm", Layout(tp=8), Load(prefill_sequences=1, prefill_tokens=1)))

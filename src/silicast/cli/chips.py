@@ -33,6 +33,9 @@ COLUMNS: dict[str, tuple[tuple[str, ...], float]] = {
     "dev/pkg": (("devices_per_package",), 1.0),
 }
 
+#: fields that are shown as their range wherever they have one: sources disagree too much for one number
+RANGES = ("power.package",)
+
 WIDTH = 100
 
 
@@ -105,7 +108,7 @@ def _row(chip: Chip) -> dict[str, Any]:
         "matrix_flops_per_device": {mode: number.value for mode, number in chip.compute.matrix.items()},
         "memory_bytes_per_device": _value(numbers, "memory.hbm.capacity"),
         "memory_bytes_per_s_per_device": _value(numbers, "memory.hbm.bandwidth"),
-        "power_w_per_package": _value(numbers, "power.package"),
+        "power_w_per_package": _ends(numbers, "power.package"),
         "devices_per_package": chip.packages_of,
     }
     return {"id": chip.id, "name": chip.name, "vendor": chip.vendor, "status": chip.status, **values}
@@ -113,6 +116,11 @@ def _row(chip: Chip) -> dict[str, Any]:
 
 def _value(numbers: dict[str, Number], field: str) -> float | None:
     return numbers[field].value if field in numbers else None
+
+
+def _ends(numbers: dict[str, Number], field: str) -> dict[str, float] | None:
+    """A value that is never told without its range."""
+    return {end: getattr(numbers[field], end) for end in ("low", "value", "high")} if field in numbers else None
 
 
 def _print_list(chips: list[Chip]) -> None:
@@ -136,7 +144,11 @@ def _print_list(chips: list[Chip]) -> None:
 
 def _cell(numbers: dict[str, Number], fields: tuple[str, ...], divisor: float) -> str:
     found = next((numbers[field] for field in fields if field in numbers), None)
-    return digits(found.value / divisor) if found else ""
+    if found is None:
+        return ""
+    if any(field in RANGES for field in fields) and found.low < found.high:
+        return f"{digits(found.low / divisor)}-{digits(found.high / divisor)}"
+    return digits(found.value / divisor)
 
 
 def _print_chip(chip: Chip) -> None:
@@ -151,6 +163,8 @@ def _print_chip(chip: Chip) -> None:
         table.add_column(heading, justify="left" if heading in ("field", "source") else "right", no_wrap=True)
     for name, number in chip.numbers().items():
         value = _in_operations(name, shown(number.value, number.unit))
+        if name in RANGES and number.low < number.high:
+            value = f"{digits(number.low)}-{digits(number.high)} {number.unit}"
         table.add_row(name, value, shown_range(number), escape(_confidence(number, titles)))
     Console().print(table)
     for name, fact in chip_facts(chip).items():

@@ -32,6 +32,8 @@ def command(
     tpot: o.Tpot = "50ms",
     devices: o.Devices = None,
     packages: o.Packages = None,
+    weights: o.Weights = None,
+    activations: o.Activations = None,
     kv_cache: o.KvCache = None,
     mtp_tokens: o.MtpTokens = 0,
     mtp_acceptance: o.MtpAcceptance = 0.7,
@@ -51,7 +53,9 @@ def command(
         scenario.positive("devices", devices),
         scenario.positive("packages", packages),
         reference=reference,
-        setups={chip: api.Setup(stack=stacks.get(chip), kv_cache=kv_cache, speculation=draft) for chip in chips},
+        setups={
+            chip: api.Setup(None, stacks.get(chip), weights, activations, kv_cache, speculation=draft) for chip in chips
+        },
     )
     answer = replace(answer, claim=held_against)
     if as_json:

@@ -4,10 +4,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from silicast import __version__
 from silicast.errors import InputError, SilicastError
 
 #: what typer raises for arguments it cannot take; its own name is not public
@@ -42,7 +43,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
             _register(app, verb, text)
         else:
             app.command(verb, help=text)(_not_called)
-    app.callback()(_root)
+    app.callback(invoke_without_command=True)(_root)
     return app
 
 
@@ -59,8 +60,13 @@ def _not_called() -> None:
     """Stands for a verb that this call does not run."""
 
 
-def _root() -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
     """Keeps one verb a verb: without a callback typer would make a single command the whole program."""
+    if version:
+        print(f"silicast {__version__}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -95,6 +95,30 @@ def require_fit(pool: PoolModel, layout: Layout, workload: Workload) -> None:
     )
 
 
+def require_blocks(pool: PoolModel, layouts: Layout, workload: Workload) -> Layout:
+    """The layouts on whose devices the given number of cache blocks fits beside the weights; all, where none is given.
+
+    Raises DoesNotFitError where that is too few for one request, or more than any of the layouts has memory for.
+    """
+    given = pool.kv_blocks
+    if given is None:
+        return layouts
+    need, size = float(np.max(pool.blocks(workload))), pool.machine.stack.block_tokens
+    of_stack = f"{size} token{'s' * (size > 1)} ({pool.machine.stack.id})"
+    if given < need:
+        raise DoesNotFitError(
+            f"{given:,} cache blocks hold no request: one of {workload.input_tokens + workload.output_tokens:,} tokens "
+            f"needs {need:,.0f} blocks of {of_stack}."
+        )
+    most = pool.most_blocks(layouts, workload)
+    if given > np.max(most):
+        raise DoesNotFitError(
+            f"{given:,} cache blocks of {of_stack} exceed the memory of {pool.machine.chip.id}: beside the "
+            f"weights of {pool.model.id} a device has room for at most {np.max(most):,.0f}."
+        )
+    return layouts.pick(np.flatnonzero(most >= given)) if np.size(most) > 1 else layouts
+
+
 def _devices_that_fit(pool: PoolModel, workload: Workload, most: int, requests: int = FEWEST_REQUESTS) -> int | None:
     """The fewest devices beyond `most` that hold `requests`, None where the system has not enough."""
     limit = pool.machine.system.max_devices or 1024

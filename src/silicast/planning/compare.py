@@ -98,6 +98,7 @@ def compare(
     """
     if not pools:
         raise InputError("Name at least one chip to compare.")
+    targets = targets.on(workload)
     answers = [_answer(pool, workload, targets, limit) for pool, limit in zip(pools, limits, strict=True)]
     against = reference % len(pools)
     ratios = [
@@ -126,7 +127,8 @@ Side = tuple[PoolModel, ChipAnswer, int]
 def _ratio(side: Side, against: Side, workload: Workload, targets: Targets) -> Ratio:
     (pool, answer, limit), (other, reference, other_limit) = side, against
     ratio = answer.best.samples / reference.best.samples
-    tier = worst([answer.best.estimates["tpot_ms"].tier, reference.best.estimates["tpot_ms"].tier])
+    output = "output_tokens_per_s_per_package"
+    tier = worst([answer.best.estimates[output].tier, reference.best.estimates[output].tier])
     per_package = _of_medians(answer.best.samples, reference.best.samples, ratio, tier)
     own, theirs = (told.samples * told.packages / told.devices for told in (answer.best, reference.best))
     per_device = _of_medians(own, theirs, own / theirs, tier)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from silicast.arguments import count
 from silicast.errors import LayoutError
-from silicast.planning.choose import best, drawn, require_fit
+from silicast.planning.choose import best, drawn, require_blocks, require_fit
 from silicast.planning.space import layouts
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Targets, Workload
@@ -31,11 +32,9 @@ class Sizes:
     cp: int | None = None
 
     def check(self) -> None:
-        """Raises LayoutError for a size below 1."""
+        """Raises LayoutError for a size that is no whole number of at least 1."""
         for item in fields(self):
-            size = getattr(self, item.name)
-            if size is not None and size < 1:
-                raise LayoutError(f"{item.name} must be at least 1, got {size}.")
+            count(item.name, getattr(self, item.name), LayoutError)
 
     @property
     def open(self) -> bool:
@@ -45,22 +44,30 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A layout and a batch per attention rank. `met`: targets hold; `over`: the load exceeds what the pool can do."""
+    """A layout and the sequences that run at a time on one of its attention ranks.
+
+    met      the targets hold
+    over     open loop: more requests arrive than the pool can serve
+    waiting  closed loop: requests of the replica that wait, because only the others fit at a time
+    """
 
     layout: Layout
     sequences: float
     met: bool = True
     over: bool = False
+    waiting: float = 0.0
 
 
 def place(pool: PoolModel, sizes: Sizes, workload: Workload, targets: Targets, draws: int) -> Placement:
     """The layout and batch of a forecast. Raises LayoutError and DoesNotFitError."""
     sizes.check()
+    targets = targets.on(workload)
     if sizes.open:
         space = layouts(pool, sizes.devices or DEVICES, exactly=sizes.devices is not None)
     else:
         space = given_layout(pool, sizes).arrays()
     pool.machine.check_devices(space.devices)
+    space = require_blocks(pool, space, workload)
     if workload.concurrency is None and workload.rate is None:
         choice = best(pool, space, workload, targets, draws)
         return Placement(choice.layout, choice.sequences, choice.met)
@@ -86,29 +93,40 @@ def given_layout(pool: PoolModel, sizes: Sizes) -> Layout:
 
 
 def _loaded(pool: PoolModel, space: Layout, workload: Workload, targets: Targets, draws: int) -> Placement:
-    """Under a given load: of the layouts that hold it, one that meets the targets, then the lowest TPOT."""
+    """Under a given load: of the layouts that hold it, one that meets the targets, then the lowest TPOT.
+
+    Where none holds it, the one that serves most requests/s.
+    """
     most = pool.most_sequences(space, workload)
     fits = np.flatnonzero(most >= 1)
     if not fits.size:
         require_fit(pool, space.pick(int(np.argmax(most))), workload)
     space, most = space.pick(fits), most[fits]
     sequences, over = _batches(pool, space, workload, most)
-    index = 0
-    if fits.size > 1:
-        steady = pool.closed(space, workload, np.minimum(sequences, most))
-        ttft, tpot = steady.ttft * 1e3 / (targets.ttft_ms or np.inf), steady.tpot * 1e3 / (targets.tpot_ms or np.inf)
-        index = int(np.lexsort((steady.tpot, np.maximum(ttft, tpot) > 1, over))[0])
+    index = _choose(pool, space, workload, targets, sequences, over) if fits.size > 1 else 0
     layout = space.pick([index])
     if workload.rate is not None:
         sequences, over = _batches(drawn(pool, draws), layout, workload, most[[index]])
         index = 0
-    return Placement(layout.pick(0).whole(), float(sequences[index]), over=bool(over[index]))
+    one = layout.pick(0).whole()
+    running = float(sequences[index])
+    if workload.concurrency is None:
+        return Placement(one, running, over=bool(over[index]))
+    waiting = float(np.asarray(workload.concurrency)) - running * float(one.attention_dp)
+    return Placement(one, running, waiting=max(waiting, 0.0) if over[index] else 0.0)
+
+
+def _choose(pool: PoolModel, space: Layout, workload: Workload, targets: Targets, sequences: Array, over: Array) -> int:
+    steady = pool.closed(space, workload, sequences)
+    ttft, tpot = steady.ttft * 1e3 / (targets.ttft_ms or np.inf), steady.tpot * 1e3 / (targets.tpot_ms or np.inf)
+    missed = over | (np.maximum(ttft, tpot) > 1)
+    return int(np.lexsort((np.where(over, -steady.requests, steady.tpot), missed, over))[0])
 
 
 def _batches(pool: PoolModel, space: Layout, workload: Workload, most: Array) -> tuple[Array, Array]:
-    """Sequences per attention rank under the load, and where that is more than the layout can hold or do."""
+    """Sequences that run on an attention rank under the load, and where the load is more than the layout holds."""
     if workload.concurrency is not None:
-        sequences = np.asarray(float(np.asarray(workload.concurrency)) / np.asarray(space.attention_dp))
-        return sequences, sequences > most
+        wanted = float(np.asarray(workload.concurrency)) / np.asarray(space.attention_dp)
+        return np.minimum(wanted, most), np.asarray(wanted > most)
     rate = float(np.asarray(workload.rate))
     return open_loop(lambda batch: pool.closed(space, workload, batch), rate, most)

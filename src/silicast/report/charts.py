@@ -129,13 +129,13 @@ def cause_rows(ratio: Ratio) -> list[Row]:
         if not (math.isfinite(factor) and factor > 0):
             continue
         start, reached = reached, reached * factor
-        kind = "none" if rounded(factor, 2) == "1.0" else "gain" if factor > 1 else "loss"
+        kind = "none" if rounded(factor) == "1.00" else "gain" if factor > 1 else "loss"
         rows.append({"cause": cause, "kind": kind, "from": start, "to": reached, "factor": factor,
-                     "text": f"{TIMES} {rounded(factor, 2)}",
-                     "until": rounded(reached, 2)})  # fmt: skip
+                     "text": f"{TIMES} {rounded(factor)}",
+                     "until": rounded(reached)})  # fmt: skip
     value = ratio.per_package.value
     rows.append({"cause": "ratio per package", "kind": "ratio", "from": 1.0, "to": value, "factor": value,
-                 "text": f"= {rounded(value, 2)}",
+                 "text": f"= {rounded(value)}",
                  "until": spread(ratio.per_package)})  # fmt: skip
     return [row | {"label": f"{row['cause']} {row['text']}"} for row in rows]
 

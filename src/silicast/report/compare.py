@@ -9,7 +9,9 @@ from rich.table import Table
 from silicast.planning.compare import Cell, ChipAnswer, Comparison, Ratio, Row
 from silicast.report.numbers import rounded, spread
 
-COLUMNS_PER_TABLE = 4
+#: characters of the labels, and of one column with the gap before it: deployments, and the map of contexts
+LABELS, DEPLOYMENT = 23, 19
+MAP_LABELS, CONTEXT = 14, 21
 
 #: metric -> label with unit
 METRICS = (
@@ -35,14 +37,15 @@ def render(answer: Comparison, console: Console) -> None:
     """Print the whole comparison."""
     for line in verdict(answer):
         console.print(line)
-    for table in deployment_tables(answer.chips):
+    for table in deployment_tables(answer.chips, _columns(console, LABELS, DEPLOYMENT)):
         console.print()
         console.print(table)
     for ratio in answer.ratios:
         console.print()
         console.print(causes_table(ratio))
-        console.print()
-        console.print(map_table(ratio, answer.claim))
+        for part in map_tables(ratio, answer.claim, _columns(console, MAP_LABELS, CONTEXT)):
+            console.print()
+            console.print(part)
         if answer.claim is not None:
             console.print(claim_sentence(ratio, answer.claim))
     console.print()
@@ -75,11 +78,16 @@ def _unmet(chip: ChipAnswer) -> str:
     return f"[yellow]{chip.name}: no layout meets the targets; the nearest one is shown.[/yellow]"
 
 
-def deployment_tables(chips: Sequence[ChipAnswer]) -> Iterable[Table]:
-    """Deployments as columns, four to a table; duplicates (the smallest is the best) once."""
+def _columns(console: Console, labels: int, width: int) -> int:
+    """Columns of this width that fit beside the labels; the screen is cut into more tables, never a number."""
+    return max((console.width - labels) // width, 1)
+
+
+def deployment_tables(chips: Sequence[ChipAnswer], per_table: int) -> Iterable[Table]:
+    """Deployments as columns, so many to a table; duplicates (the smallest is the best) once."""
     columns = [(chip, row) for chip in chips for row in _distinct(chip)]
-    for start in range(0, len(columns), COLUMNS_PER_TABLE):
-        yield _deployments(columns[start : start + COLUMNS_PER_TABLE])
+    for start in range(0, len(columns), per_table):
+        yield _deployments(columns[start : start + per_table])
 
 
 def _distinct(chip: ChipAnswer) -> list[Row]:
@@ -113,9 +121,11 @@ def _deployments(columns: Sequence[tuple[ChipAnswer, Row]]) -> Table:
         table.add_row(label, *cells)
     for key, label in METRICS:
         found = [row.forecast.estimates.get(key) for row in rows]
-        if any(found):
+        if any(found) or any(key in row.forecast.undefined for row in rows):
             per = KILO if label.endswith("/kW") else 1.0
-            table.add_row(label, *(spread(estimate, per) if estimate else "" for estimate in found))
+            blanks = [row.forecast.undefined.get(key, "") for row in rows]
+            pairs = zip(found, blanks, strict=True)
+            table.add_row(label, *(spread(estimate, per) if estimate else blank for estimate, blank in pairs))
     table.add_row("decode bound by", *(row.forecast.decode.bound_by for row in rows))
     table.add_row("prefill bound by", *(row.forecast.prefill.bound_by for row in rows))
     return table
@@ -127,22 +137,27 @@ def _layout(row: Row) -> str:
 
 
 def causes_table(ratio: Ratio) -> Table:
-    """The factors, which multiply to the ratio per package."""
+    """The factors, which multiply to the ratio per package: as printed, within a per cent."""
     table = Table(
-        title=f"Where {rounded(ratio.per_package.value, 2)} comes from ({ratio.chip} over {ratio.reference})",
+        title=f"Where {rounded(ratio.per_package.value)} comes from ({ratio.chip} over {ratio.reference})",
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
     )  # fmt: skip
     table.add_column("cause")
     table.add_column("factor", justify="right")
     for cause, factor in ratio.factors.items():
-        table.add_row(cause, rounded(factor, 2))
-    table.add_row("[bold]product, per package[/bold]", f"[bold]{rounded(ratio.per_package.value, 2)}[/bold]")
+        table.add_row(cause, rounded(factor))
+    table.add_row("[bold]product, per package[/bold]", f"[bold]{rounded(ratio.per_package.value)}[/bold]")
     return table
 
 
-def map_table(ratio: Ratio, claim: float | None) -> RenderableType:
-    """Per-package ratio over phase, batch per package and context."""
+def map_tables(ratio: Ratio, claim: float | None, per_table: int) -> Iterable[RenderableType]:
+    """Per-package ratio over phase, batch per package and context, so many contexts to a table."""
     contexts = sorted({cell.context for cell in ratio.cells})
+    for start in range(0, max(len(contexts), 1), per_table):
+        yield _map(ratio, claim, contexts[start : start + per_table])
+
+
+def _map(ratio: Ratio, claim: float | None, contexts: Sequence[int]) -> Table:
     table = Table(
         title="Ratio per package by phase, sequences per package and context (pure pools, best layouts)",
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from silicast.outcome import Fit
-from silicast.report.numbers import rounded
+from silicast.report.numbers import hardware, rounded
 from silicast.scenario import Workload
 
 _LINES = (
@@ -23,17 +23,31 @@ def render(found: Fit, workload: Workload, console: Console) -> None:
     """Verdict first, then GiB per device."""
     layout, memory = found.layout, found.memory
     console.print(
-        f"[bold]{found.model}[/bold] ({found.precision}) fits on {found.devices} devices = {found.packages} packages "
+        f"[bold]{found.model}[/bold] ({found.precision}) fits on {hardware(found.devices, found.packages)} "
         f"of {found.chip}: tp {layout.tp}, attention-dp {layout.attention_dp}, pp {layout.pp}, ep {layout.ep}. "
-        f"Room for [bold]{memory['max_requests']:,.0f}[/bold] requests of "
+        f"Room for [bold]{memory['max_requests']:,.0f}[/bold]{_requests(found)} requests of "
         f"{workload.input_tokens + workload.output_tokens:,} tokens."
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("per device")
     table.add_column("GiB", justify="right")
+    if found.ranges:
+        table.add_column("low-high", justify="right")
     for key, label in _LINES:
-        table.add_row(label, rounded(memory[key]))
+        table.add_row(label, rounded(memory[key]), *_ends(found, key))
     table.add_row("cache of one such request", f"{memory['cache_per_request_gib']:.3f}")
     console.print(table)
     for warning in found.warnings:
         console.print(f"warning: {warning}")
+
+
+def _requests(found: Fit) -> str:
+    low, high = found.ranges.get("max_requests", (0.0, 0.0))
+    return f" ({low:,.0f}-{high:,.0f})" if high else ""
+
+
+def _ends(found: Fit, key: str) -> list[str]:
+    if not found.ranges:
+        return []
+    low, high = found.ranges.get(key, (0.0, 0.0))
+    return [f"{rounded(low)}-{rounded(high)}" if high else ""]

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from silicast.outcome import Forecast
-from silicast.report.numbers import rounded, spread
+from silicast.report.numbers import hardware, rounded, spread
 from silicast.scenario import Workload
 
 _METRICS = (
@@ -38,6 +38,8 @@ def render(told: Forecast, workload: Workload, console: Console) -> None:
         estimate = told.estimates.get(key)
         if estimate is not None:
             table.add_row(label, spread(estimate), estimate.bound_by, estimate.tier)
+        elif key in told.undefined:
+            table.add_row(label, told.undefined[key], "", "")
     console.print(table)
     memory = told.memory
     console.print(
@@ -53,11 +55,23 @@ def headline(told: Forecast, workload: Workload) -> str:
     """The scenario in two lines."""
     layout = told.layout
     return (
-        f"[bold]{told.model}[/bold] on {told.devices} devices = {told.packages} packages of {told.chip} "
+        f"[bold]{told.model}[/bold] on {hardware(told.devices, told.packages)} of {told.chip} "
         f"({told.precision}), {told.system}, {told.stack}: tp {layout.tp}, attention-dp {layout.attention_dp}, "
-        f"pp {layout.pp}, cp {layout.cp}, ep {layout.ep}; {told.concurrency:,.3g} requests in flight, "
+        f"pp {layout.pp}, cp {layout.cp}, ep {layout.ep}; {in_flight(told)}, "
         f"{workload.input_tokens:,} input and {workload.output_tokens:,} output tokens."
     )
+
+
+def in_flight(told: Forecast) -> str:
+    """`63 of 640 requests running`, or `64 requests in flight` where none waits."""
+    if told.waiting:
+        return f"{_count(told.running)} of {_count(told.concurrency)} requests running"
+    return f"{_count(told.concurrency)} requests {'running' if told.overloaded else 'in flight'}"
+
+
+def _count(requests: float) -> str:
+    """A mean number of requests: whole ones, where there are several."""
+    return f"{requests:,.0f}" if requests >= 10 or requests == round(requests) else f"{requests:.3g}"
 
 
 def warnings(told: Forecast) -> list[str]:

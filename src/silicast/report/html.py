@@ -288,12 +288,12 @@ def _sources(chips: Sequence[ChipAnswer]) -> str:
 
 
 def _source(source: Source, chips: Sequence[str], compared: int) -> str:
-    address = escape(source.url or "address not kept")
+    address = escape(source.address)
     if source.url.lower().startswith(("https://", "http://")):
         address = f'<a href="{address}" rel="noreferrer">{address}</a>'
-    date = f", {escape(source.date)}" if source.date else ""
+    parts = [escape(source.title), escape(source.date), address]
     only = f' <span class="quiet">({escape(", ".join(chips))})</span>' if len(chips) < compared else ""
-    return f"{escape(source.title)}{date}, {address}{only}"
+    return f"{', '.join(part for part in parts if part)}{only}"
 
 
 def known_command(answer: Comparison) -> str:

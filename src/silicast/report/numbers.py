@@ -72,6 +72,16 @@ def compact(value: float) -> str:
     return f"{thousands}k" if abs(value) < 1e6 else f"{rounded(value / 1e6, 2)}M"
 
 
+def hardware(devices: int, packages: int) -> str:
+    """`16 devices = 8 packages`."""
+    return f"{counted(devices, 'device')} = {counted(packages, 'package')}"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 device`, `16 devices`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def spread(estimate: Estimate, per: float = 1.0) -> str:
     """`0.62 (0.45-0.86)`: the forecast and its 80 % range, `per` times its unit."""
     value, low, high = (compact(number * per) for number in (estimate.value, estimate.low, estimate.high))
