@@ -163,10 +163,11 @@ def _caught(build: Callable[[], T]) -> T | NoForecastError:
 
 
 def _machine(chip: str, system: str | None, stack: str | None, pools: Pools) -> Machine:
-    found = catalog.complete(catalog.chip(chip))
+    read = catalog.chip(chip)
+    found = catalog.complete(read)
     software = known_stack(stack or found.stack)
     joined = catalog.system(system or found.system)
-    known = Coefficients({**catalog.coefficients(found.id, software.id).table, **pools.changes})
+    known = Coefficients({**catalog.coefficients(read, software.id).table, **pools.changes})
     return Machine(found, joined, software, known, Sampler(pools.draws))
 
 

@@ -12,6 +12,7 @@ from silicast.evidence.deployment import Plan
 from silicast.memory import GIB
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Load, Size, Speculation, Workload
+from silicast.serving.admission import closed_wait, overload_wait
 from silicast.serving.steady import (
     GRID,
     UNIFORM,
@@ -82,7 +83,9 @@ def closed(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
     held = np.minimum(wanted / cut.attention_dp, np.maximum(most, 1))
     steady = pool.closed(cut, work, held)
     running = held * np.asarray(cut.attention_dp)
-    wait = _admission(np.where(np.isfinite(wanted), wanted, running), running, requests, steady.requests)
+    across = _trailing(steady.requests)
+    asked = np.where(np.isfinite(wanted), wanted, running)
+    wait = closed_wait(across(asked), across(running), across(requests), steady.requests)
     steady = replace(steady, ttft=steady.ttft + wait, e2e=steady.e2e + wait)
     return _mixed(pool, plans, cut, work, held, steady, _shortfalls(pool, cut, work, most))
 
@@ -105,9 +108,8 @@ def opened(pool: PoolModel, plans: Sequence[Plan]) -> Answer:
     steady = pool.closed(cut, work, held)
     across = _trailing(steady.ttft)
     capacity = np.where(across(over), steady.requests, np.inf)
-    lined_up = np.maximum(1 / capacity - 1 / across(rate), 0)
     finite = np.where(np.isfinite(count), count, 0)
-    wait = np.where(across(over & np.isinf(count)), np.inf, across(finite) / 2 * lined_up)
+    wait = np.where(across(over & np.isinf(count)), np.inf, overload_wait(across(rate), across(finite), capacity))
     passed = np.minimum(capacity, across(rate))
     done = np.where(across(np.isinf(count)), passed, across(finite) / (across(finite) / passed + steady.e2e))
     steady = replace(steady, ttft=steady.ttft + wait, e2e=steady.e2e + wait, requests=done)
@@ -151,17 +153,6 @@ def _metrics(steady: Steady, work: Workload, plans: Sequence[Plan]) -> dict[str,
         "output_tokens_per_s_per_device": per_device * outputs,
         "total_tokens_per_s_per_device": per_device * (inputs + outputs),
     }
-
-
-def _admission(wanted: Array, running: Array, requests: Array, rate: Array) -> Array:
-    """Mean seconds that a request of a closed loop waits because only `running` of `wanted` fit at a time.
-
-    Little's law: (C - R) / X, once the loop turns; for the C requests that start together (C - R)^2 / (2 C X).
-    """
-    outside = np.maximum(wanted - running, 0)
-    first = np.minimum(wanted / requests, 1)
-    ahead = first * outside**2 / (2 * wanted) + (1 - first) * outside
-    return np.asarray(_trailing(rate)(ahead) / rate)
 
 
 def _shortfalls(pool: PoolModel, cut: Layout, work: Workload, most: Array) -> dict[int, str]:

@@ -36,13 +36,14 @@ class Row:
 
 @dataclass(frozen=True)
 class ChipAnswer:
-    """All that `compare` says about one chip."""
+    """All that `compare` says about one chip; layouts of up to `searched` devices were tried."""
 
     rows: tuple[Row, Row]
     chip: str
     name: str
     precision: str
     devices_per_package: int
+    searched: int
 
     @property
     def best(self) -> Forecast:
@@ -118,7 +119,7 @@ def _answer(pool: PoolModel, workload: Workload, targets: Targets, most: int) ->
     told = {choice: forecast(drawing, choice.layout, choice.sequences, workload) for choice in (small, large)}
     chip = pool.machine.chip
     rows = Row("fewest", small.met, told[small]), Row("best", large.met, told[large])
-    return ChipAnswer(rows, chip.id, chip.name, str(pool.precision), chip.packages_of)
+    return ChipAnswer(rows, chip.id, chip.name, str(pool.precision), chip.packages_of, most)
 
 
 Side = tuple[PoolModel, ChipAnswer, int]

@@ -75,7 +75,10 @@ def verdict(answer: Comparison) -> list[str]:
 
 
 def _unmet(chip: ChipAnswer) -> str:
-    return f"[yellow]{chip.name}: no layout meets the targets; the nearest one is shown.[/yellow]"
+    return (
+        f"[yellow]{chip.name}: no layout meets the targets; the nearest one is shown, so a ratio compares unequal "
+        "services.[/yellow]"
+    )
 
 
 def _columns(console: Console, labels: int, width: int) -> int:
@@ -203,6 +206,11 @@ def notes(answer: Comparison) -> list[str]:
             else "one device per package"
         )
         lines.append(f"{chip.chip}: {package}, system {chip.best.system}, stack {chip.best.stack}, {chip.precision}.")
+        if 2 * chip.best.devices <= chip.searched:
+            lines.append(
+                f"  Layouts of up to {chip.searched} devices were searched: larger ones give less per package in one "
+                "mixed pool, where a prefill on any rank holds up the decode of all."
+            )
         lines += [f"  warning: {warning}" for warning in chip.best.warnings]
         if chip.best.missing:
             lines.append(f"  no source gives {', '.join(chip.best.missing)}: drawn from the spread over other chips.")
