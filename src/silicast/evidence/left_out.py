@@ -110,7 +110,7 @@ class Without(Pools):
 
 
 def coefficients(chip: str, stack: str, left: Left, refits: Refits) -> Coefficients:
-    """Coefficients of a chip under a stack without what is left out. Raises EvidenceError for an old table of refits."""
+    """Coefficients of a chip under a stack without what is left out. Raises EvidenceError for a table too old."""
     table = dict(catalog.coefficients(chip, stack).table)
     datasheet = catalog.coefficients(NOBODY, NOBODY).table
     if left.drops(chip):
@@ -122,7 +122,7 @@ def coefficients(chip: str, stack: str, left: Left, refits: Refits) -> Coefficie
         values = refits[left, stack]
         for name in sorted(set(values) - set(datasheet)):
             raise EvidenceError(
-                f"{FOLDER}/{STACKS} has '{name}', which no law reads any more. Write it anew: silicast calibrate --left-out"
+                f"{FOLDER}/{STACKS} has '{name}', which no law reads. Write it anew: silicast calibrate --left-out"
             )
         again = {name: stacks.changed(datasheet[name], value) for name, value in values.items()}
         table = {**{name: datasheet[name] for name in table if name in datasheet}, **kept, **again}
