@@ -11,6 +11,7 @@ import pytest
 
 from silicast import catalog
 from silicast.coefficients import Coefficient
+from silicast.errors import EvidenceError
 from silicast.evidence.calibrate import left_out as operators
 from silicast.evidence.calibrate import refits
 from silicast.evidence.calibrate.chips import fit_chip
@@ -67,6 +68,12 @@ def test_a_stack_is_refitted_or_as_the_datasheet_has_it() -> None:
     assert refitted["host.step"].number.value == pytest.approx(0.123)
     assert keys(coefficients("h100-sxm", "vllm", place, {(place, "vllm"): {}}).table, "host.") == datasheet
     assert keys(coefficients("h100-sxm", "sglang", place, {(place, "vllm"): {}}).table, "host.") != datasheet
+
+
+def test_a_table_older_than_the_laws_says_how_to_write_it_anew() -> None:
+    place = Left("inferencex-2026", "h100-sxm")
+    with pytest.raises(EvidenceError, match="calibrate --left-out"):
+        coefficients("h100-sxm", "vllm", place, {(place, "vllm"): {"host.forgotten": 1.0}})
 
 
 def test_rows_are_held_by_what_is_left_out() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from silicast import catalog
 from silicast.coefficients import Coefficient, Coefficients
 from silicast.datafile import read_numbers
+from silicast.errors import EvidenceError
 from silicast.estimate import Sampler
 from silicast.evidence.calibrate import pool, stacks
 from silicast.evidence.calibrate.chips import ALL, Chip, Fit
@@ -109,7 +110,7 @@ class Without(Pools):
 
 
 def coefficients(chip: str, stack: str, left: Left, refits: Refits) -> Coefficients:
-    """Coefficients of a chip under a stack without what is left out."""
+    """Coefficients of a chip under a stack without what is left out. Raises EvidenceError for a table too old."""
     table = dict(catalog.coefficients(chip, stack).table)
     datasheet = catalog.coefficients(NOBODY, NOBODY).table
     if left.drops(chip):
@@ -119,6 +120,10 @@ def coefficients(chip: str, stack: str, left: Left, refits: Refits) -> Coefficie
         # what the laws miss was found on chips left out of the fit already
         kept = {n: one for n, one in table.items() if not one.key.startswith("stacks/") or n.startswith(DISCREPANCY)}
         values = refits[left, stack]
+        for name in sorted(set(values) - set(datasheet)):
+            raise EvidenceError(
+                f"{FOLDER}/{STACKS} has '{name}', which no law reads. Write it anew: silicast calibrate --left-out"
+            )
         again = {name: stacks.changed(datasheet[name], value) for name, value in values.items()}
         table = {**{name: datasheet[name] for name in table if name in datasheet}, **kept, **again}
     return Coefficients(table)
