@@ -268,7 +268,7 @@ def document(fit: StackFit, date: str) -> str:
                 lines.append(f"{name.partition('.')[2]} = {_entry(name, value, fit.widths[name])}")
         lines.append("")
     lines.append("[discrepancy]")
-    lines.append("# 10th and 90th percentile of what fits missed of chips, or of models, that they had not seen")
+    lines.append("# within these factors lie 80 % of rows of chips, or of models, that a fit had not seen")
     for phase, metrics in DISCREPANCY.items():
         seen = np.concatenate([fit.unseen.get(metric, np.empty(0)) for metric in metrics])
         if seen.size >= LEAST_ROWS:
@@ -287,6 +287,9 @@ def _entry(name: str, value: float, width: float) -> str:
 
 
 def _range(errors: Array) -> tuple[float, float]:
-    """Factor by which measurements stray from forecasts, 10th and 90th percentile, around 1."""
-    low, high = np.exp(-np.quantile(errors, (0.9, 0.1)))
-    return float(min(low, 1.0)), float(max(high, 1.0))
+    """Factors 1/q and q between which 80 % of measurements stray from forecasts.
+
+    As wide downwards as upwards: drawn with the other numbers, a skewed factor would move the median that it spreads.
+    """
+    factor = float(np.exp(np.quantile(np.abs(errors), 0.8)))
+    return 1 / factor, factor
