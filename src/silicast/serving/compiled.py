@@ -1,0 +1,99 @@
+"""The same functions compiled with numba, and the code kept on disk between runs. Importing this needs numba.
+
+Functions that compiled code calls are left as they are and are compiled where they are called; only `decide`, which
+calls a function of the user in plain Python, stands for the policies that come with Silicast. A replica is one
+reference, so that handing it from function to function costs nothing.
+"""
+
+import hashlib
+import os
+import types
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import types as numba_types
+from numba.experimental import structref
+from numba.extending import overload, overload_attribute, register_jitable
+
+from silicast.serving import blocks, leap, policies, replica, surface, verbs
+from silicast.serving.state import Replica
+from silicast.serving.surface import Surface
+
+
+def kernels() -> list[Callable[..., Any]]:
+    """Every function that compiled code calls."""
+    modules = (surface, blocks, verbs, leap, *policies.MODULES, policies, replica)
+    found = {}
+    for module in modules:
+        for function in vars(module).values():
+            if isinstance(function, types.FunctionType) and function.__module__ == module.__name__:
+                found[f"{function.__module__}.{function.__qualname__}"] = function
+    return list(found.values())
+
+
+def _keep_on_disk(functions: list[Callable[..., Any]]) -> None:
+    """Compiled code lies in a folder named after the code it was made from: changed code is compiled anew."""
+    told = hashlib.sha256(numba.__version__.encode())
+    for function in functions:
+        told.update(_fingerprint(function.__code__).encode())
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    if not os.environ.get("NUMBA_CACHE_DIR"):
+        numba.config.CACHE_DIR = str(home / "silicast" / "compiled" / told.hexdigest()[:16])
+
+
+def _fingerprint(code: types.CodeType) -> str:
+    inner = [_fingerprint(const) if isinstance(const, types.CodeType) else repr(const) for const in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {inner}"
+
+
+@structref.register
+class ReplicaType(numba_types.StructRef):  # type: ignore[misc]
+    """A reference to the fields of `Replica`."""
+
+
+@structref.register
+class SurfaceType(numba_types.StructRef):  # type: ignore[misc]
+    """A reference to the fields of `Surface`."""
+
+
+#: the numbers of a replica are the one record of an array
+FIELDS = [{"state": "states"}.get(field.name, field.name) for field in fields(Replica) if field.name != "decide"]
+TABLES = [field.name for field in fields(Surface)]
+
+structref.define_constructor(Replica, ReplicaType, FIELDS)
+structref.define_constructor(Surface, SurfaceType, TABLES)
+
+
+@overload_attribute(ReplicaType, "state")
+def _state(replica):  # type: ignore[no-untyped-def]
+    return lambda replica: replica.states[0]
+
+
+@overload(policies.decide)
+def _stand_in(replica: Replica) -> None:
+    # numba wants the signature of the function that it returns, annotations included
+    return policies.built_in  # type: ignore[return-value]
+
+
+def arguments(whole: Replica) -> tuple[Any, ...]:
+    """A replica in arrays, taken apart."""
+    tables = tuple(getattr(whole.surface, name) for name in TABLES)
+    arrays = tuple(getattr(whole, name) for name in ("state", *FIELDS[1:-1]))
+    return arrays, tables
+
+
+def _run(arrays: Any, tables: Any, most_events: int) -> bool:
+    return replica.run(Replica(*arrays, Surface(*tables)), most_events)
+
+
+CHOSEN = kernels()
+_keep_on_disk(CHOSEN)
+for _function in CHOSEN:
+    if _function is not policies.decide:
+        register_jitable(_function)
+
+#: `replica.run`, compiled at its first call: (arrays, tables, most events) -> whether there is more to do
+run = numba.njit(cache=True, error_model="numpy")(_run)
