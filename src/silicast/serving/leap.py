@@ -21,7 +21,7 @@ def horizon(replica: Replica) -> int:
     steps = 1
     while replica.wheel[(state.clock + steps) % WHEEL] == NOBODY and steps < WHEEL:
         steps += 1
-    room = state.free + state.idle
+    room = state.free + state.idle - state.margin
     # within one round of the block every sequence needs one block
     if room < (steps // state.block + 1) * state.decoding:
         steps = min(steps, _steps_with_blocks(replica, room))
@@ -31,6 +31,8 @@ def horizon(replica: Replica) -> int:
 def _steps_with_blocks(replica: Replica, room: int) -> int:
     """Steps after the one already decided for which `room` blocks suffice, and that one."""
     state = replica.state
+    if room < 0:
+        return 1
     rounds = room // state.decoding
     room -= rounds * state.decoding
     steps = 1 + rounds * state.block

@@ -111,6 +111,7 @@ def complete(replica: Replica) -> None:
         if state.steps > 1:
             take(replica, blocks_for(replica, state.steps))
         state.clock += state.steps
+        state.aged += state.steps
         state.context += state.steps * state.decoding
         _end_decoding(replica)
     for i in range(state.step_prompts):
@@ -148,6 +149,7 @@ def _end_decoding(replica: Replica) -> None:
         if replica.rows[r].end == state.clock:
             leave_decoding(replica, r)
             finish(replica, r)
+            state.ghosts += 1
         r = other
 
 
@@ -163,6 +165,7 @@ def _advance(replica: Replica, r: int, tokens: int) -> None:
         count_gaps(replica, state.now - row.token, state.now - row.token, 1, 1)
     if row.target - row.prompt + 1 == row.output:
         finish(replica, r)
+        state.full = 0
     else:
         join_decoding(replica, r)
 
@@ -186,7 +189,6 @@ def finish(replica: Replica, r: int) -> None:
     unlink(replica, running_list(replica), r)
     state.promised -= blocks_of(replica, row.prompt + row.output)
     state.running -= 1
-    state.ghosts += 1
     row.state = FINISHED
     row.finished = state.now
     _depart(replica, state.now)

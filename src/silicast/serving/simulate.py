@@ -90,7 +90,8 @@ def new_replica(traffic: Requests, surface: Surface, limits: Limits, policy: Pol
     known = {
         "policy": policy.number, "most_tokens": limits.step_tokens, "most_sequences": limits.sequences,
         "block": limits.block_tokens, "blocks": limits.blocks, "free": limits.blocks, "classes": levels,
-        "unit": traffic.block_tokens if units.size else 0, "largest": limits.blocks * limits.block_tokens,
+        "unit": traffic.block_tokens if units.size else 0, "spare": policy.spared(limits.blocks), "margin": policy.spare > 0,
+        "largest": policy.largest(limits.blocks, limits.block_tokens),
         "leaps": how.leaps, "log": how.timeline,
     }  # fmt: skip
     for name, value in known.items():

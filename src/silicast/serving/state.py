@@ -77,11 +77,12 @@ class State:
     oldest, newest  ends of the list of idle prefixes, least recently used first
     most_tokens   tokens one step may carry; most_sequences: requests that may run together
     block         tokens of a block; blocks: blocks in all; unit: tokens of a hashed block
-    spare         blocks that a policy keeps free when it admits
+    spare         blocks that a policy keeps free when it admits; margin: blocks it wants to see beyond those it takes
     classes       priorities; clients: requests in flight in a closed loop (0 = open); think: their pause, seconds
     moved         a request was admitted or preempted by the last decision
     step_*        what the step carries: decoding requests, prompt tokens, prompts, query-key pairs, tokens cached before
-    full, ghosts, aged, ratio   memory of policies that estimate how much their requests will still write
+    full, ghosts, aged, ratio   memory of a policy: nobody fits; decoding requests that ended since it looked; decode
+                  steps since it last estimated, and that estimate
     token, groups, fresh   when the last decode step ended; groups of requests, and requests, that have not decoded since
     arrived       rows that have come; finished: those that have left
     preempted, events, logged   counters
@@ -116,6 +117,7 @@ class State:
     blocks: int = 0
     unit: int = 0
     spare: int = 0
+    margin: int = 0
     largest: int = 0
     classes: int = 1
     clients: int = 0

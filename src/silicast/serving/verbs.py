@@ -15,8 +15,9 @@ from silicast.serving.blocks import available, blocks_of, cached_tokens, grow, m
 from silicast.serving.state import NOBODY, WHEEL, Replica
 
 __all__ = [
-    "admit", "available", "blocks_of", "cached_tokens", "decode", "fits", "first_waiting", "first_waiting_of", "follower",
-    "generated", "last_running", "left", "missing", "missing_to_decode", "preempt", "prefill", "running_list",
+    "admit", "available", "blocks_of", "cached_tokens", "decode", "fits", "first_waiting", 
+    "generated", "last_decoding", "last_running", "least_urgent", "left", "missing", "missing_to_decode",
+    "needed_to_decode", "needs_block", "preempt", "prefill", "reserve", "running_list",
 ]  # fmt: skip
 
 
@@ -38,6 +39,31 @@ def last_running(replica: Replica) -> int:
     return replica.tails[running_list(replica)]  # type: ignore[no-any-return]
 
 
+def least_urgent(replica: Replica) -> int:
+    """Of the running requests with the last priority the one that came last."""
+    if replica.state.classes == 1:
+        return last_running(replica)
+    found = r = last_running(replica)
+    while r != NOBODY:
+        if replica.rows[r].priority > replica.rows[found].priority:
+            found = r
+        r = replica.rows[r].preceding
+    return found
+
+
+def last_decoding(replica: Replica) -> int:
+    """Of the requests that decode the one that was admitted last."""
+    r = last_running(replica)
+    while r != NOBODY and replica.rows[r].computed < replica.rows[r].target:
+        r = replica.rows[r].preceding
+    return r
+
+
+def needs_block(replica: Replica, r: int) -> bool:
+    """Whether the next token of r, which decodes, begins a new block."""
+    return replica.state.clock % replica.state.block == _phase(replica, r)  # type: ignore[no-any-return]
+
+
 def left(replica: Replica, r: int) -> int:
     """Tokens that r must still compute before it decodes."""
     return replica.rows[r].target - replica.rows[r].computed  # type: ignore[no-any-return]
@@ -56,13 +82,14 @@ def fits(replica: Replica, r: int, cached: int, tokens: int) -> bool:
     return missing(replica, r, cached, tokens) <= available(replica)
 
 
+def needed_to_decode(replica: Replica) -> int:
+    """Blocks that the decoding requests need for their next token."""
+    return replica.phases[replica.state.clock % replica.state.block]  # type: ignore[no-any-return]
+
+
 def missing_to_decode(replica: Replica) -> int:
-    """Blocks that the decoding requests need for their next token beyond those that are available."""
-    return _needed(replica, replica.state.clock) - available(replica)
-
-
-def _needed(replica: Replica, clock: int) -> int:
-    return replica.phases[clock % replica.state.block]  # type: ignore[no-any-return]
+    """Blocks that they need beyond those that are available."""
+    return needed_to_decode(replica) - available(replica)
 
 
 def admit(replica: Replica, r: int, cached: int) -> None:
@@ -83,6 +110,11 @@ def admit(replica: Replica, r: int, cached: int) -> None:
         row.cached = cached
 
 
+def reserve(replica: Replica, r: int) -> None:
+    """r holds the blocks of its whole prompt at once."""
+    grow(replica, r, replica.rows[r].target)
+
+
 def prefill(replica: Replica, r: int, tokens: int) -> None:
     """The step computes the next `tokens` tokens of r."""
     state, row = replica.state, replica.rows[r]
@@ -100,13 +132,13 @@ def decode(replica: Replica) -> int:
     """The step makes the next token of every decoding request; returns how many they are."""
     state = replica.state
     if state.decoding > 0:
-        take(replica, _needed(replica, state.clock))
+        take(replica, needed_to_decode(replica))
         state.step_decodes = state.decoding
     return state.decoding  # type: ignore[no-any-return]
 
 
-def preempt(replica: Replica, r: int) -> None:
-    """r loses its place and its blocks, and goes to the front of the queue; it will compute all it had again."""
+def preempt(replica: Replica, r: int, back: bool = False) -> None:
+    """r loses its place and its blocks; it will compute all it had again. It goes to the front of the queue, or back."""
     state, row = replica.state, replica.rows[r]
     if row.computed < row.target:
         _forget_prompt(replica, r)
@@ -117,7 +149,10 @@ def preempt(replica: Replica, r: int) -> None:
     row.computed = 0
     release(replica, r)
     unlink(replica, running_list(replica), r)
-    prepend(replica, row.priority, r)
+    if back:
+        append(replica, row.priority, r)
+    else:
+        prepend(replica, row.priority, r)
     row.preemptions += 1
     state.promised -= blocks_of(replica, row.prompt + row.output)
     state.running -= 1

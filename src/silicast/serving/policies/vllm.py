@@ -7,7 +7,7 @@ from silicast.serving.verbs import (
     decode,
     fits,
     first_waiting,
-    last_running,
+    least_urgent,
     left,
     missing_to_decode,
     preempt,
@@ -24,9 +24,9 @@ def vllm(replica: Replica) -> None:
     preempted = False
 
     # First the running requests. A decoding one computes one token. While blocks are missing, the request that was
-    # admitted last gives up its own and goes back to the front of the queue.
+    # admitted last (with priorities: the last of the least urgent ones) gives up its own and goes back to the queue.
     while missing_to_decode(replica) > 0:
-        preempt(replica, last_running(replica))
+        preempt(replica, least_urgent(replica))
         preempted = True
     budget = state.most_tokens - decode(replica)
 
@@ -35,7 +35,7 @@ def vllm(replica: Replica) -> None:
         r = replica.prompts[state.step_prompts]
         tokens = min(left(replica, r), budget)
         if not fits(replica, r, 0, tokens):
-            preempt(replica, last_running(replica))
+            preempt(replica, least_urgent(replica))
             preempted = True
             continue
         prefill(replica, r, tokens)
