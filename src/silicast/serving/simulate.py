@@ -165,7 +165,7 @@ def run_all(replica: Replica, fast: bool) -> None:
     plain = in_objects(replica)
     while run(plain, EVENTS):
         pass
-    _back_into_arrays(plain, replica)
+    into_arrays(plain, replica)
 
 
 def _run_compiled(replica: Replica) -> None:
@@ -195,7 +195,8 @@ def in_objects(replica: Replica) -> Replica:
     )
 
 
-def _back_into_arrays(plain: Replica, replica: Replica) -> None:
+def into_arrays(plain: Replica, replica: Replica) -> None:
+    """What a run in objects has changed, back into arrays."""
     for name in ROW.names or ():
         replica.rows[name] = [getattr(row, name) for row in plain.rows]
     for name in STATE.names or ():

@@ -142,9 +142,14 @@ def preempt(replica: Replica, r: int, back: bool = False) -> None:
     state, row = replica.state, replica.rows[r]
     if row.computed < row.target:
         _forget_prompt(replica, r)
+        _take_back(replica, r)
     else:
         written = generated(replica, r)
         leave_decoding(replica, r)
+        if state.step_decodes > 0:
+            # its next token has its place already
+            row.blocks = blocks_of(replica, row.prompt + written)
+            state.step_decodes -= 1
         row.target = row.prompt + written
     row.computed = 0
     release(replica, r)
@@ -169,6 +174,21 @@ def _forget_prompt(replica: Replica, r: int) -> None:
     state.prompts -= 1
     for i in range(at, state.prompts):
         replica.prompts[i] = replica.prompts[i + 1]
+
+
+def _take_back(replica: Replica, r: int) -> None:
+    """The step does not compute tokens of r after all."""
+    state, kept = replica.state, 0
+    for i in range(state.step_prompts):
+        if replica.chosen[i] == r:
+            tokens, computed = replica.chunks[i], replica.rows[r].computed
+            state.step_tokens -= tokens
+            state.step_cached -= computed
+            state.step_pairs -= tokens * (computed + (tokens + 1) / 2)
+        else:
+            replica.chosen[kept], replica.chunks[kept] = replica.chosen[i], replica.chunks[i]
+            kept += 1
+    state.step_prompts = kept
 
 
 def join_decoding(replica: Replica, r: int) -> None:
