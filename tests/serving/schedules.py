@@ -2,16 +2,16 @@
 
 from typing import Any
 
+from silicast.serving.columns import Limits, columns
 from silicast.serving.policies import POLICIES
 from silicast.serving.replica import arrive, begin, complete, next_arrival
 from silicast.serving.requests import Requests
-from silicast.serving.simulate import Limits, Options, in_objects, new_replica
 from silicast.serving.state import Replica
 from silicast.serving.surface import constant_surface
 
 
 def plain_replica(traffic: Requests, surface: Any, limits: Limits, policy: str, leaps: bool = False) -> Replica:
-    return in_objects(new_replica(traffic, surface, limits, POLICIES[policy], Options(leaps=leaps)))
+    return columns(traffic, surface, limits, POLICIES[policy], leaps).objects()
 
 
 def schedule(policy: str, traffic: Requests, limits: Limits) -> list[str]:
@@ -38,7 +38,9 @@ def describe(replica: Replica, before: list[int]) -> str:
     chosen = list(zip(replica.chosen, replica.chunks, strict=True))[: state.step_prompts]
     prompts = " ".join(f"{r}+{tokens}" for r, tokens in sorted(chosen))
     lost = [f"!{r}" for r, row in enumerate(replica.rows) if row.preemptions > before[r]]
-    return " ".join(filter(None, [prompts, " ".join(["|", *map(str, decoding(replica))]) * bool(state.step_decodes), *lost]))
+    return " ".join(
+        filter(None, [prompts, " ".join(["|", *map(str, decoding(replica))]) * bool(state.step_decodes), *lost])
+    )
 
 
 def decoding(replica: Replica) -> list[int]:

@@ -4,10 +4,11 @@ import numpy as np
 from hypothesis import given, settings
 
 from silicast.serving.blocks import available, blocks_of
+from silicast.serving.columns import Columns, columns
 from silicast.serving.outcome import Served
 from silicast.serving.policies import POLICIES
 from silicast.serving.replica import run
-from silicast.serving.simulate import Options, close, in_objects, into_arrays, new_replica, served, simulate
+from silicast.serving.simulate import served, simulate
 from silicast.serving.state import FINISHED, REJECTED, Replica
 from silicast.serving.verbs import generated
 from tests.serving.traffic import SURFACE, Case, cases
@@ -20,7 +21,7 @@ def watched(case: Case) -> Served:
     """The run, each decision looked at."""
     policy = POLICIES[case.policy]
     arrays = start(case)
-    replica = in_objects(arrays)
+    replica = arrays.objects()
 
     def decide(replica: Replica) -> None:
         policy.decide(replica)
@@ -32,20 +33,20 @@ def watched(case: Case) -> Served:
     assert replica.state.running == replica.state.waiting == replica.state.decoding == replica.state.prompts == 0
     assert available(replica) == case.limits.blocks
     assert all(unit.holders <= 0 for unit in replica.units)
-    into_arrays(replica, arrays)
-    return served(case.traffic, arrays)
+    arrays.take_back(replica)
+    return served(case.traffic, arrays, [])
 
 
-def start(case: Case) -> Replica:
-    replica = new_replica(case.traffic, SURFACE, case.limits, POLICIES[case.policy], Options())
+def start(case: Case) -> Columns:
+    whole = columns(case.traffic, SURFACE, case.limits, POLICIES[case.policy])
     if case.loop is not None:
-        close(replica, case.loop)
-    return replica
+        whole.close(case.loop)
+    return whole
 
 
 def look(replica: Replica, case: Case) -> None:
     state = replica.state
-    assert 0 <= state.free
+    assert state.free >= 0
     assert available(replica) <= state.blocks
     assert state.running <= case.limits.sequences
     assert state.step_tokens <= case.limits.step_tokens

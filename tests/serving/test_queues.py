@@ -96,7 +96,9 @@ def test_closed_network(clients: int) -> None:
         constant_surface(STEP, 1, 2), limits, loop=ClosedLoop(clients, think), compile=True,
     )  # fmt: skip
     service = MEAN * STEP
-    weights = [math.factorial(clients) / math.factorial(clients - k) * (service / think) ** k for k in range(clients + 1)]
+    weights = [
+        math.factorial(clients) / math.factorial(clients - k) * (service / think) ** k for k in range(clients + 1)
+    ]
     rate = (1 - weights[0] / sum(weights)) / service
     ends = np.sort(out.finished)
     agrees(np.diff(ends), 1 / rate)

@@ -47,11 +47,11 @@ VLLM_6 = """
 9+5 | 8
 | 9
 """
-# SGLang 0.5.3, sglang/srt/managers: a batch of prompts goes before decoding (scheduler.py:1777-1796), its last prompt is
-# cut to the chunk (schedule_policy.py:609-637) and goes on first (scheduler.py:1858-1860); `batch_is_full` is set when
-# no place is left (1877) and cleared when the decode batch is filtered (2030), which is after the next look at the queue
-# (1777 comes before 1793): who ends blocks his place for one more step. A prompt that ends in its own batch clears it
-# at once (1765).
+# SGLang 0.5.3, sglang/srt/managers: a batch of prompts goes before decoding (scheduler.py:1777-1796), its last prompt
+# is cut to the chunk (schedule_policy.py:609-637) and goes on first (scheduler.py:1858-1860); `batch_is_full` is set
+# when no place is left (1877) and cleared when the decode batch is filtered (2030), which is after the next look at the
+# queue (1777 comes before 1793): who ends blocks his place for one more step. A prompt that ends in its own batch
+# clears it at once (1765).
 SGLANG = """
 0+5 1+3
 1+3 2+3 3+2
@@ -70,9 +70,9 @@ SGLANG = """
 """
 # TensorRT-LLM at 02a10fe, cpp/tensorrt_llm/batch_manager. GuaranteedNoEvictScheduler::impl (capacityScheduler.cpp): who
 # generates goes on; others in order while blocks for all of prompt and output are left, the first without ends it.
-# MicroBatchScheduler (microBatchScheduler.cpp, FIRST_COME_FIRST_SERVED): the generating ones take their tokens first; if
-# not all prompts fit they are cut to whole blocks in their order, so that in step 1 request 1 gets none of 3 tokens and
-# request 2 passes it.
+# MicroBatchScheduler (microBatchScheduler.cpp, FIRST_COME_FIRST_SERVED): the generating ones take their tokens first;
+# if not all prompts fit they are cut to whole blocks in their order, so that in step 1 request 1 gets none of 3 tokens
+# and request 2 passes it.
 NO_EVICT = """
 0+5 2+3
 1+6 | 0 2

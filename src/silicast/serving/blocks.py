@@ -9,17 +9,17 @@ from silicast.serving.state import NOBODY, Replica
 
 def blocks_of(replica: Replica, tokens: int) -> int:
     """Blocks that hold `tokens` tokens."""
-    return -(-tokens // replica.state.block)  # type: ignore[no-any-return]
+    return -(-tokens // replica.state.block)
 
 
 def available(replica: Replica) -> int:
     """Blocks that can be had: free ones and those of idle prefixes."""
-    return replica.state.free + replica.state.idle  # type: ignore[no-any-return]
+    return replica.state.free + replica.state.idle
 
 
 def used(replica: Replica) -> int:
     """Blocks that running requests hold."""
-    return replica.state.blocks - available(replica)  # type: ignore[no-any-return]
+    return replica.state.blocks - available(replica)
 
 
 def cached_tokens(replica: Replica, r: int) -> int:
@@ -32,7 +32,7 @@ def cached_tokens(replica: Replica, r: int) -> int:
     found = 0
     while found < most and replica.units[replica.hashes[first + found]].holders != NOBODY:
         found += 1
-    return found * state.unit  # type: ignore[no-any-return]
+    return found * state.unit
 
 
 def missing(replica: Replica, r: int, cached: int, tokens: int) -> int:
@@ -47,7 +47,7 @@ def missing(replica: Replica, r: int, cached: int, tokens: int) -> int:
     idle, first = 0, replica.offsets[r]
     for j in range(cached // replica.state.unit):
         idle += replica.units[replica.hashes[first + j]].holders == 0
-    return new + idle * blocks_of(replica, replica.state.unit)  # type: ignore[no-any-return]
+    return new + idle * blocks_of(replica, replica.state.unit)
 
 
 def take(replica: Replica, count: int) -> None:

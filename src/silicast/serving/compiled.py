@@ -6,11 +6,9 @@ reference, so that handing it from function to function costs nothing.
 """
 
 import hashlib
-import os
 import types
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -19,6 +17,7 @@ from numba.experimental import structref
 from numba.extending import overload, overload_attribute, register_jitable
 
 from silicast.serving import blocks, leap, policies, replica, surface, verbs
+from silicast.serving.columns import Columns
 from silicast.serving.state import Replica
 from silicast.serving.surface import Surface
 
@@ -34,28 +33,18 @@ def kernels() -> list[Callable[..., Any]]:
     return list(found.values())
 
 
-def _keep_on_disk(functions: list[Callable[..., Any]]) -> None:
-    """Compiled code lies in a folder named after the code it was made from: changed code is compiled anew."""
-    told = hashlib.sha256(numba.__version__.encode())
-    for function in functions:
-        told.update(_fingerprint(function.__code__).encode())
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    if not os.environ.get("NUMBA_CACHE_DIR"):
-        numba.config.CACHE_DIR = str(home / "silicast" / "compiled" / told.hexdigest()[:16])
-
-
 def _fingerprint(code: types.CodeType) -> str:
     inner = [_fingerprint(const) if isinstance(const, types.CodeType) else repr(const) for const in code.co_consts]
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {inner}"
 
 
 @structref.register
-class ReplicaType(numba_types.StructRef):  # type: ignore[misc]
+class ReplicaType(numba_types.StructRef):
     """A reference to the fields of `Replica`."""
 
 
 @structref.register
-class SurfaceType(numba_types.StructRef):  # type: ignore[misc]
+class SurfaceType(numba_types.StructRef):
     """A reference to the fields of `Surface`."""
 
 
@@ -63,37 +52,41 @@ class SurfaceType(numba_types.StructRef):  # type: ignore[misc]
 FIELDS = [{"state": "states"}.get(field.name, field.name) for field in fields(Replica) if field.name != "decide"]
 TABLES = [field.name for field in fields(Surface)]
 
-structref.define_constructor(Replica, ReplicaType, FIELDS)
-structref.define_constructor(Surface, SurfaceType, TABLES)
+structref.define_constructor(Replica, ReplicaType, FIELDS)  # type: ignore[no-untyped-call]
+structref.define_constructor(Surface, SurfaceType, TABLES)  # type: ignore[no-untyped-call]
 
 
 @overload_attribute(ReplicaType, "state")
-def _state(replica):  # type: ignore[no-untyped-def]
+def _state(replica):  # type: ignore[no-untyped-def] # noqa: ARG001
     return lambda replica: replica.states[0]
 
 
 @overload(policies.decide)
-def _stand_in(replica: Replica) -> None:
+def _stand_in(replica: Replica) -> None:  # noqa: ARG001
     # numba wants the signature of the function that it returns, annotations included
     return policies.built_in  # type: ignore[return-value]
 
 
-def arguments(whole: Replica) -> tuple[Any, ...]:
+def arguments(whole: Columns) -> tuple[Any, ...]:
     """A replica in arrays, taken apart."""
     tables = tuple(getattr(whole.surface, name) for name in TABLES)
     arrays = tuple(getattr(whole, name) for name in ("state", *FIELDS[1:-1]))
     return arrays, tables
 
 
-def _run(arrays: Any, tables: Any, most_events: int) -> bool:
-    return replica.run(Replica(*arrays, Surface(*tables)), most_events)
+def _entry(told: str) -> Callable[..., bool]:
+    def run(arrays: Any, tables: Any, most_events: int) -> bool:
+        # the code on disk goes by this file and by what its function closes over: other code is compiled anew
+        return told != "" and replica.run(Replica(*arrays, Surface(*tables)), most_events)  # type: ignore[call-arg]
+
+    return run
 
 
 CHOSEN = kernels()
-_keep_on_disk(CHOSEN)
 for _function in CHOSEN:
     if _function is not policies.decide:
         register_jitable(_function)
+MADE_FROM = hashlib.sha256(" ".join(_fingerprint(function.__code__) for function in CHOSEN).encode()).hexdigest()
 
 #: `replica.run`, compiled at its first call: (arrays, tables, most events) -> whether there is more to do
-run = numba.njit(cache=True, error_model="numpy")(_run)
+run: Callable[..., bool] = numba.njit(cache=True, error_model="numpy")(_entry(MADE_FROM))

@@ -82,7 +82,7 @@ def _steps_in_segment(surface: Surface, context: float, steps: int) -> int:
     k = knot(surface.contexts, context)
     if k + 2 == len(surface.contexts) or context + steps - 1 <= surface.contexts[k + 1]:
         return steps
-    return min(int(math.floor(surface.contexts[k + 1] - context)) + 1, steps)
+    return min(int(surface.contexts[k + 1] - context) + 1, steps)
 
 
 def _steps_of_series(surface: Surface, batch: int, context: float, seconds: float, most: int) -> int:

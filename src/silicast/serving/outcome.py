@@ -95,7 +95,7 @@ class Served:
     @property
     def done(self) -> Array:
         """Which requests have all their tokens."""
-        return self.state == FINISHED
+        return np.asarray(self.state == FINISHED)
 
     @property
     def ttft(self) -> Array:

@@ -12,7 +12,7 @@ from silicast.serving.leap import blocks_for, count_gaps, horizon, leap_seconds,
 from silicast.serving.policies import decide
 from silicast.serving.state import FINISHED, NOBODY, REJECTED, WHEEL, Replica
 from silicast.serving.surface import Prompts, decode_seconds, step_seconds
-from silicast.serving.verbs import append, join_decoding, leave_decoding, running_list, unlink
+from silicast.serving.verbs import append, join_decoding, leave, leave_decoding, running_list
 
 #: kinds of steps in the log
 IDLE, PREFILL, DECODE, MIXED = range(4)
@@ -186,7 +186,7 @@ def finish(replica: Replica, r: int) -> None:
     """r has all its tokens and leaves."""
     state, row = replica.state, replica.rows[r]
     release(replica, r)
-    unlink(replica, running_list(replica), r)
+    leave(replica, running_list(replica), r)
     state.promised -= blocks_of(replica, row.prompt + row.output)
     state.running -= 1
     row.state = FINISHED
@@ -209,8 +209,8 @@ def _log(replica: Replica) -> None:
     state = replica.state
     kind = DECODE if state.step_tokens == 0 else (MIXED if state.step_decodes else PREFILL)
     entry = replica.log[state.logged]
-    entry.time, entry.end = state.start, state.until
+    entry.start, entry.end = state.start, state.until
     entry.running, entry.waiting = state.running, state.waiting
-    entry.blocks, entry.kind, entry.steps = used(replica), kind, state.steps
+    entry.kv_blocks, entry.kind, entry.steps = used(replica), kind, state.steps
     entry.decodes, entry.tokens = state.step_decodes, state.step_tokens
     state.logged += 1

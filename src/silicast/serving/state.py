@@ -6,7 +6,7 @@ record; uncompiled, they are the objects below. Requests are known by their row 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,10 +80,10 @@ class State:
     spare         blocks that a policy keeps free when it admits; margin: blocks it wants to see beyond those it takes
     classes       priorities; clients: requests in flight in a closed loop (0 = open); think: their pause, seconds
     moved         a request was admitted or preempted by the last decision
-    step_*        what the step carries: decoding requests, prompt tokens, prompts, query-key pairs, tokens cached before
+    step_*        what the step carries: decoding requests, prompt tokens, prompts, query-key pairs, tokens cached
     full, ghosts, aged, ratio   memory of a policy: nobody fits; decoding requests that ended since it looked; decode
                   steps since it last estimated, and that estimate
-    token, groups, fresh   when the last decode step ended; groups of requests, and requests, that have not decoded since
+    token, groups, fresh   when the last decode step ended; groups of requests, and requests, that began to decode since
     arrived       rows that have come; finished: those that have left
     preempted, events, logged   counters
     leaps         whether equal steps are taken at once; log: whether events are logged
@@ -164,24 +164,24 @@ class Replica:
     decide       the policy of a user, or None
     """
 
-    state: Any
-    rows: Any
-    heads: Any
-    tails: Any
-    wheel: Any
-    phases: Any
-    prompts: Any
-    chosen: Any
-    chunks: Any
-    units: Any
-    offsets: Any
-    hashes: Any
-    since: Any
-    sizes: Any
-    gaps: Any
-    log: Any
+    state: State
+    rows: list[Row]
+    heads: list[int]
+    tails: list[int]
+    wheel: list[int]
+    phases: list[int]
+    prompts: list[int]
+    chosen: list[int]
+    chunks: list[int]
+    units: list[Unit]
+    offsets: list[int]
+    hashes: list[int]
+    since: list[float]
+    sizes: list[int]
+    gaps: Array
+    log: Array
     surface: Surface
-    decide: Any = None
+    decide: "Decide"
 
 
 Decide = Callable[[Replica], None]
@@ -189,10 +189,10 @@ Decide = Callable[[Replica], None]
 WIDE = ("end",)
 
 
-def layout(row: type, wide: Sequence[str] = ()) -> np.dtype[Any]:
+def layout(row: Any, wide: Sequence[str] = ()) -> np.dtype[Any]:
     """The record that holds the fields of a dataclass: 64-bit where they are wide, times always."""
     of = {float: "f8", int: "i4"}
-    kinds = {field.name: "i8" if field.name in wide else of[field.type] for field in fields(row)}  # type: ignore[index, arg-type]
+    kinds = {field.name: "i8" if field.name in wide else of[cast(type, field.type)] for field in fields(row)}
     return np.dtype(list(kinds.items()), align=True)
 
 

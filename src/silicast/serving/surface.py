@@ -67,7 +67,7 @@ class Prompts(NamedTuple):
     """The prompts of one step: tokens they process, how many they are, query-key pairs, tokens cached before."""
 
     tokens: int
-    count: int
+    number: int
     pairs: float
     cached: int
 
@@ -86,7 +86,7 @@ def compile_surface(
     """
     contexts = np.concatenate([[0.0], _knots(LEAST_CONTEXT, most_context)])
     cached = np.concatenate([[0.0], contexts[1::PER_DOUBLING], contexts[-1:] * 2])
-    side = SIDE_BY_SIDE[SIDE_BY_SIDE <= max(most_sequences, 2)]
+    side = SIDE_BY_SIDE[max(most_sequences, 2) >= SIDE_BY_SIDE]
     cell, first, last = _cells(most_tokens + most_sequences * query_tokens)
     build = _Build(seconds, query_tokens, graph_batches)
     nodes = np.stack([first, last], axis=-1)
@@ -106,7 +106,8 @@ def compile_surface(
 
 def constant_surface(step: float, most_sequences: int, most_tokens: int) -> Surface:
     """Every step takes the same time: for tests of queues."""
-    return compile_surface(lambda load: np.full(np.shape(load.tokens), step), most_sequences, most_tokens, 1024)
+    most_context = int(LEAST_CONTEXT)
+    return compile_surface(lambda load: np.full(np.shape(load.tokens), step), most_sequences, most_tokens, most_context)
 
 
 def _knots(low: float, high: float) -> Array:
@@ -196,7 +197,8 @@ def decode_seconds(surface: Surface, batch: int, context: float) -> float:
     k = knot(surface.contexts, context)
     low, high = surface.decode[batch, k], surface.decode[batch, k + 1]
     start, end = surface.contexts[k], surface.contexts[k + 1]
-    return low + (high - low) * (context - start) / (end - start)  # type: ignore[no-any-return]
+    found: float = low + (high - low) * (context - start) / (end - start)
+    return found
 
 
 def step_seconds(surface: Surface, batch: int, context: float, prompts: Prompts) -> float:
@@ -207,7 +209,7 @@ def step_seconds(surface: Surface, batch: int, context: float, prompts: Prompts)
     tokens = prompts.tokens + decodes
     share = decodes * SHARES / tokens
     k = int(share)
-    found = _in_cell(surface, surface.together, tokens, k, share - k) + prompts_seconds(surface, prompts)
+    found: float = _in_cell(surface, surface.together, tokens, k, share - k) + prompts_seconds(surface, prompts)
     if batch > 0:
         found += decode_seconds(surface, batch, context) - decode_seconds(surface, batch, LEAST_CONTEXT)
     return found
@@ -221,23 +223,26 @@ def prompts_seconds(surface: Surface, prompts: Prompts) -> float:
     """
     p = prompts.tokens
     keys = prompts.pairs / p
-    equal = min(max((prompts.cached + p / 2) / max(keys - 0.5, 0.5), 1.0), prompts.count)
+    equal = min(max((prompts.cached + p / 2) / max(keys - 0.5, 0.5), 1.0), prompts.number)
     behind = max(keys - (p / equal + 1) / 2, 0.0)
     if equal == 1.0 and behind == 0.0:
         return 0.0
     j, k = knot(surface.side, equal), knot(surface.cached, behind)
     side = (equal - surface.side[j]) / (surface.side[j + 1] - surface.side[j])
     share = (behind - surface.cached[k]) / (surface.cached[k + 1] - surface.cached[k])
-    fewer = _in_cell(surface, surface.prompts[:, :, j], p, k, share)
-    return fewer + (_in_cell(surface, surface.prompts[:, :, j + 1], p, k, share) - fewer) * side
+    fewer: float = _in_cell(surface, surface.prompts[:, :, j], p, k, share)
+    more = _in_cell(surface, surface.prompts[:, :, j + 1], p, k, share)
+    found: float = fewer + (more - fewer) * side
+    return found
 
 
 def _in_cell(surface: Surface, table: Array, tokens: int, k: int, share: float) -> float:
     """Linear between the first and the last token of a cell, and between knots k and k + 1."""
     cell = surface.cell[tokens]
     first, last = surface.first[cell], surface.last[cell]
-    before = table[cell, 0, k] + (table[cell, 0, k + 1] - table[cell, 0, k]) * share
+    before: float = table[cell, 0, k] + (table[cell, 0, k + 1] - table[cell, 0, k]) * share
     after = table[cell, 1, k] + (table[cell, 1, k + 1] - table[cell, 1, k]) * share
     if last == first:
-        return before  # type: ignore[no-any-return]
-    return before + (after - before) * (tokens - first) / (last - first)  # type: ignore[no-any-return]
+        return before
+    found: float = before + (after - before) * (tokens - first) / (last - first)
+    return found

@@ -15,9 +15,26 @@ from silicast.serving.blocks import available, blocks_of, cached_tokens, grow, m
 from silicast.serving.state import NOBODY, WHEEL, Replica
 
 __all__ = [
-    "admit", "available", "blocks_of", "cached_tokens", "decode", "fits", "first_waiting", 
-    "generated", "last_decoding", "last_running", "least_urgent", "left", "missing", "missing_to_decode",
-    "needed_to_decode", "needs_block", "preempt", "prefill", "reserve", "running_list",
+    "admit",
+    "available",
+    "blocks_of",
+    "cached_tokens",
+    "decode",
+    "first_waiting",
+    "fits",
+    "generated",
+    "last_decoding",
+    "last_running",
+    "least_urgent",
+    "left",
+    "missing",
+    "missing_to_decode",
+    "needed_to_decode",
+    "needs_block",
+    "preempt",
+    "prefill",
+    "reserve",
+    "running_list",
 ]  # fmt: skip
 
 
@@ -25,18 +42,18 @@ def first_waiting(replica: Replica) -> int:
     """The request that has waited longest among those of the first priority."""
     for queue in range(replica.state.classes):
         if replica.heads[queue] != NOBODY:
-            return replica.heads[queue]  # type: ignore[no-any-return]
+            return replica.heads[queue]
     return NOBODY
 
 
 def running_list(replica: Replica) -> int:
     """Which list holds the running requests; `heads` and `tails` give its ends."""
-    return replica.state.classes  # type: ignore[no-any-return]
+    return replica.state.classes
 
 
 def last_running(replica: Replica) -> int:
     """The running request that was admitted last."""
-    return replica.tails[running_list(replica)]  # type: ignore[no-any-return]
+    return replica.tails[running_list(replica)]
 
 
 def least_urgent(replica: Replica) -> int:
@@ -61,20 +78,20 @@ def last_decoding(replica: Replica) -> int:
 
 def needs_block(replica: Replica, r: int) -> bool:
     """Whether the next token of r, which decodes, begins a new block."""
-    return replica.state.clock % replica.state.block == _phase(replica, r)  # type: ignore[no-any-return]
+    return replica.state.clock % replica.state.block == _phase(replica, r)
 
 
 def left(replica: Replica, r: int) -> int:
     """Tokens that r must still compute before it decodes."""
-    return replica.rows[r].target - replica.rows[r].computed  # type: ignore[no-any-return]
+    return replica.rows[r].target - replica.rows[r].computed
 
 
 def generated(replica: Replica, r: int) -> int:
     """Output tokens of r so far."""
     row = replica.rows[r]
     if row.computed < row.target:
-        return row.target - row.prompt  # type: ignore[no-any-return]
-    return row.output - (row.end - replica.state.clock)  # type: ignore[no-any-return]
+        return row.target - row.prompt
+    return row.output - (row.end - replica.state.clock)
 
 
 def fits(replica: Replica, r: int, cached: int, tokens: int) -> bool:
@@ -84,7 +101,7 @@ def fits(replica: Replica, r: int, cached: int, tokens: int) -> bool:
 
 def needed_to_decode(replica: Replica) -> int:
     """Blocks that the decoding requests need for their next token."""
-    return replica.phases[replica.state.clock % replica.state.block]  # type: ignore[no-any-return]
+    return replica.phases[replica.state.clock % replica.state.block]
 
 
 def missing_to_decode(replica: Replica) -> int:
@@ -95,7 +112,7 @@ def missing_to_decode(replica: Replica) -> int:
 def admit(replica: Replica, r: int, cached: int) -> None:
     """r leaves the queue and runs; it shares the `cached` first tokens of its prompt with the prefix cache."""
     state, row = replica.state, replica.rows[r]
-    unlink(replica, row.priority, r)
+    leave(replica, row.priority, r)
     append(replica, running_list(replica), r)
     state.waiting -= 1
     state.running += 1
@@ -134,11 +151,11 @@ def decode(replica: Replica) -> int:
     if state.decoding > 0:
         take(replica, needed_to_decode(replica))
         state.step_decodes = state.decoding
-    return state.decoding  # type: ignore[no-any-return]
+    return state.decoding
 
 
 def preempt(replica: Replica, r: int, back: bool = False) -> None:
-    """r loses its place and its blocks; it will compute all it had again. It goes to the front of the queue, or back."""
+    """r loses its place and its blocks, and computes all it had again; it goes to the front of the queue, or `back`."""
     state, row = replica.state, replica.rows[r]
     if row.computed < row.target:
         _forget_prompt(replica, r)
@@ -153,7 +170,7 @@ def preempt(replica: Replica, r: int, back: bool = False) -> None:
         row.target = row.prompt + written
     row.computed = 0
     release(replica, r)
-    unlink(replica, running_list(replica), r)
+    leave(replica, running_list(replica), r)
     if back:
         append(replica, row.priority, r)
     else:
@@ -250,7 +267,7 @@ def _take_from_wheel(replica: Replica, r: int) -> None:
 def _phase(replica: Replica, r: int) -> int:
     """Steps of the clock, modulo the block, in which r begins a new block: when its cached tokens fill the last one."""
     row = replica.rows[r]
-    return (row.end - row.prompt - row.output + 1) % replica.state.block  # type: ignore[no-any-return]
+    return (row.end - row.prompt - row.output + 1) % replica.state.block
 
 
 def append(replica: Replica, at: int, r: int) -> None:
@@ -275,7 +292,7 @@ def prepend(replica: Replica, at: int, r: int) -> None:
     replica.heads[at] = r
 
 
-def unlink(replica: Replica, at: int, r: int) -> None:
+def leave(replica: Replica, at: int, r: int) -> None:
     """r leaves list `at`."""
     row = replica.rows[r]
     if row.preceding == NOBODY:

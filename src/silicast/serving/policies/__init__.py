@@ -15,6 +15,10 @@ from silicast.serving.state import Decide, Replica
 
 #: the files of the policies: what compiled code is made from
 MODULES = (_vllm, _sglang, _tensorrt_llm, _sarathi)
+#: the policy of the engine that most people run
+DEFAULT = "vllm"
+#: sarathi/core/block_space_manager/base_block_space_manager.py:49: the watermark
+WATERMARK = 0.01
 #: a function of the user
 OWN = -1
 
@@ -47,8 +51,7 @@ POLICIES = {
     "tensorrt-llm": Policy(no_evict, 2, headroom=1),
     "tensorrt-llm-max-utilization": Policy(max_utilization, 3),
     "static": Policy(static_batch, 4, headroom=1),
-    # sarathi/core/block_space_manager/base_block_space_manager.py:49
-    "sarathi": Policy(sarathi, 5, spare=0.01),
+    "sarathi": Policy(sarathi, 5, spare=WATERMARK),
 }
 
 

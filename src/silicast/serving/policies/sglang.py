@@ -1,4 +1,4 @@
-"""SGLang: prompts first. While one can be computed nobody decodes; how much fits is estimated from what will be written."""
+"""SGLang: prompts first. While one can be computed nobody decodes; what fits is estimated from what will be written."""
 
 from silicast.serving.state import NOBODY, Replica
 from silicast.serving.verbs import (
@@ -53,7 +53,7 @@ def _ratio(replica: Replica) -> float:
     state = replica.state
     start = state.ratio if state.ratio > 0 else FIRST_RATIO
     fall = FIRST_RATIO * (1 - LEAST_FACTOR) / DECAY_STEPS
-    return max(start - state.aged * fall, FIRST_RATIO * LEAST_FACTOR)  # type: ignore[no-any-return]
+    return max(start - state.aged * fall, FIRST_RATIO * LEAST_FACTOR)
 
 
 def _to_write(replica: Replica) -> int:
@@ -68,7 +68,7 @@ def _to_write(replica: Replica) -> int:
 
 
 def _pages(replica: Replica, tokens: int) -> int:
-    return -(-tokens // replica.state.block) * replica.state.block  # type: ignore[no-any-return]
+    return -(-tokens // replica.state.block) * replica.state.block
 
 
 def _add_prompts(replica: Replica) -> None:
@@ -156,7 +156,7 @@ def _least_written(replica: Replica) -> int:
         if row.computed == row.target and (found == NOBODY or _less(replica, r, found)):
             found = r
         r = row.following
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _less(replica: Replica, r: int, other: int) -> bool:
@@ -164,4 +164,4 @@ def _less(replica: Replica, r: int, other: int) -> bool:
     mine, theirs = generated(replica, r), generated(replica, other)
     if mine != theirs:
         return mine < theirs
-    return replica.rows[r].prompt >= replica.rows[other].prompt  # type: ignore[no-any-return]
+    return replica.rows[r].prompt >= replica.rows[other].prompt

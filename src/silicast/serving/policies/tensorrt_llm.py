@@ -1,4 +1,4 @@
-"""TensorRT-LLM: in-flight batching, with a promise never to evict, with the highest use of memory, or in static batches.
+"""TensorRT-LLM: in-flight batching that never evicts, or that uses all memory at once, and static batches.
 
 Two stages: memory says which requests may be in the step, then a budget of tokens says how much of their prompts.
 """
@@ -94,4 +94,4 @@ def _continue_prompts(replica: Replica, budget: int) -> int:
 
 def _chunk(replica: Replica, tokens: int, budget: int) -> int:
     """All tokens, or as many whole blocks as the budget holds."""
-    return tokens if tokens <= budget else budget // replica.state.block * replica.state.block  # type: ignore[no-any-return]
+    return tokens if tokens <= budget else budget // replica.state.block * replica.state.block
