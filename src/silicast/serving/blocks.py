@@ -4,12 +4,19 @@ A prefix is cached in units of hashed blocks. A unit that somebody holds stays; 
 when its blocks are needed, the least recently used first, the end of a prompt before its beginning.
 """
 
+from silicast.errors import InputError
 from silicast.serving.state import NOBODY, Replica
 
 
 def blocks_of(replica: Replica, tokens: int) -> int:
     """Blocks that hold `tokens` tokens."""
     return -(-tokens // replica.state.block)
+
+
+def to_the_end(replica: Replica, r: int) -> int:
+    """Blocks that r will hold when it ends here."""
+    row = replica.rows[r]
+    return blocks_of(replica, row.prompt + (0 if replica.state.hands_over else row.output))
 
 
 def available(replica: Replica) -> int:
@@ -25,8 +32,8 @@ def used(replica: Replica) -> int:
 def cached_tokens(replica: Replica, r: int) -> int:
     """Tokens at the beginning of the prompt of r that the cache holds; its last token is always computed."""
     state, row = replica.state, replica.rows[r]
-    if row.hashed == 0:
-        return 0
+    if row.loaded > 0 or row.hashed == 0:
+        return row.loaded
     most = min(row.hashed, (row.target - 1) // state.unit)
     first = replica.offsets[r]
     found = 0
@@ -41,6 +48,8 @@ def missing(replica: Replica, r: int, cached: int, tokens: int) -> int:
     Idle prefixes that it takes over are no longer available to it.
     """
     row = replica.rows[r]
+    if row.loaded > 0:
+        return blocks_of(replica, row.target)
     new = blocks_of(replica, row.computed + cached + tokens) - max(row.blocks, blocks_of(replica, cached))
     if cached == 0:
         return new
@@ -53,6 +62,8 @@ def missing(replica: Replica, r: int, cached: int, tokens: int) -> int:
 def take(replica: Replica, count: int) -> None:
     """Take blocks; idle prefixes make room. The caller has seen that they are available."""
     state = replica.state
+    if count > state.free + state.idle:
+        raise InputError("A policy asked for more blocks of the cache than are available; see verbs.fits.")
     state.free -= count
     while state.free < 0:
         _evict(replica)
@@ -61,7 +72,7 @@ def take(replica: Replica, count: int) -> None:
 def share(replica: Replica, r: int, cached: int) -> None:
     """r holds the first `cached` tokens of its prompt, which are in the cache."""
     row = replica.rows[r]
-    if cached == 0:
+    if cached == 0 or row.loaded > 0:
         return
     for j in range(cached // replica.state.unit):
         _hold(replica, replica.hashes[replica.offsets[r] + j])

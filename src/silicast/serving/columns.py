@@ -104,7 +104,7 @@ def columns(traffic: Requests, surface: Surface, limits: Limits, policy: Policy,
     levels = int(rows["priority"].max(initial=0)) + 1
     places = limits.sequences + 1
     whole = Columns(
-        state=np.full(1, _record(State(), STATE)),
+        state=np.full(1, record(State(), STATE)),
         rows=rows,
         heads=np.full(levels + 1, NOBODY),
         tails=np.full(levels + 1, NOBODY),
@@ -152,13 +152,13 @@ def _within(surface: Surface, limits: Limits) -> None:
         )
 
 
-def _record(blank: Any, kind: np.dtype[Any]) -> Any:
+def record(blank: Any, kind: np.dtype[Any]) -> Any:
     """The fields of an object as a record."""
     return np.array(tuple(getattr(blank, field.name) for field in fields(blank)), dtype=kind)
 
 
 def _rows(traffic: Requests) -> Array:
-    rows = np.full(len(traffic), _record(Row(), ROW))
+    rows = np.full(len(traffic), record(Row(), ROW))
     rows["entered"] = traffic.arrival
     rows["prompt"] = rows["target"] = traffic.input_tokens
     rows["output"] = traffic.output_tokens
@@ -179,7 +179,7 @@ def _prefixes(traffic: Requests, rows: Array, limits: Limits) -> tuple[Array, Ar
     offsets, ids = traffic.hashes
     count, numbers = _numbered(ids)
     rows["hashed"] = np.minimum(np.diff(offsets), traffic.input_tokens // traffic.block_tokens)
-    units = np.full(max(count, 1), _record(Unit(), UNIT))
+    units = np.full(max(count, 1), record(Unit(), UNIT))
     return units, np.asarray(offsets, np.int64), np.asarray(numbers, np.int64)
 
 

@@ -7,10 +7,10 @@ ends at the boundary of the first step that ends after an arrival, as an engine 
 
 import numpy as np
 
-from silicast.serving.blocks import blocks_of, release, take, used
+from silicast.serving.blocks import release, take, to_the_end, used
 from silicast.serving.leap import blocks_for, count_gaps, horizon, leap_seconds, steps_until
 from silicast.serving.policies import decide
-from silicast.serving.state import FINISHED, NOBODY, REJECTED, WHEEL, Replica
+from silicast.serving.state import FINISHED, MOVING, NOBODY, REJECTED, WHEEL, Replica
 from silicast.serving.surface import Prompts, decode_seconds, step_seconds
 from silicast.serving.verbs import append, join_decoding, leave, leave_decoding, running_list
 
@@ -48,7 +48,7 @@ def arrive(replica: Replica, time: float) -> None:
     while next_arrival(replica) == time:
         r = state.arrived
         state.arrived += 1
-        enter(replica, r)
+        enter(replica, r, time)
     if state.until == np.inf:
         state.now = time
         begin(replica)
@@ -56,13 +56,13 @@ def arrive(replica: Replica, time: float) -> None:
         cut(replica, time)
 
 
-def enter(replica: Replica, r: int) -> None:
-    """r joins the queue, or is rejected because the whole cache could not hold it."""
+def enter(replica: Replica, r: int, time: float) -> None:
+    """r joins the queue at `time`, or is rejected because the whole cache could not hold it."""
     row = replica.rows[r]
-    if row.prompt + row.output - 1 > replica.state.largest:
+    if row.prompt + (0 if replica.state.hands_over else row.output - 1) > replica.state.largest:
         row.state = REJECTED
-        row.finished = row.entered
-        _depart(replica, row.entered)
+        row.finished = time
+        _depart(replica, time)
         return
     append(replica, row.priority, r)
     replica.state.waiting += 1
@@ -83,18 +83,22 @@ def cut(replica: Replica, time: float) -> None:
 def begin(replica: Replica) -> None:
     """Decide the next step, and how often it can be repeated; without work the replica is idle."""
     state = replica.state
-    state.moved = state.step_decodes = state.step_tokens = state.step_prompts = state.step_cached = 0
+    state.moved = state.step_decodes = state.step_tokens = state.step_prompts = 0
+    state.step_cached = state.step_loaded = 0
     state.step_pairs = 0.0
     decide(replica)
     state.start, state.steps, state.until = state.now, 1, np.inf
     if state.step_tokens == 0 and state.step_decodes == 0:
+        # who comes with his cache begins to decode without a step
+        if state.step_loaded > 0:
+            state.until = state.now
         return
     mean = state.context / state.step_decodes if state.step_decodes else 0.0
     if state.step_tokens == 0 and state.moved == 0 and state.leaps:
         state.steps = horizon(replica)
         state.until = state.now + leap_seconds(replica.surface, state.decoding, mean, state.steps)
         return
-    prompts = Prompts(state.step_tokens, state.step_prompts, state.step_pairs, state.step_cached)
+    prompts = Prompts(state.step_tokens, state.step_prompts - state.step_loaded, state.step_pairs, state.step_cached)
     state.until = state.now + step_seconds(replica.surface, state.step_decodes, mean, prompts)
 
 
@@ -159,6 +163,10 @@ def _advance(replica: Replica, r: int, tokens: int) -> None:
     row.computed += tokens
     if row.computed < row.target:
         return
+    if row.loaded > 0:
+        row.loaded = 0
+        join_decoding(replica, r, row.first)
+        return
     if row.target == row.prompt:
         row.first = state.now
     else:
@@ -166,8 +174,10 @@ def _advance(replica: Replica, r: int, tokens: int) -> None:
     if row.target - row.prompt + 1 == row.output:
         finish(replica, r)
         state.full = 0
+    elif state.hands_over:
+        hand_over(replica, r)
     else:
-        join_decoding(replica, r)
+        join_decoding(replica, r, state.now)
 
 
 def _prune(replica: Replica) -> None:
@@ -187,11 +197,19 @@ def finish(replica: Replica, r: int) -> None:
     state, row = replica.state, replica.rows[r]
     release(replica, r)
     leave(replica, running_list(replica), r)
-    state.promised -= blocks_of(replica, row.prompt + row.output)
+    state.promised -= to_the_end(replica, r)
     state.running -= 1
     row.state = FINISHED
     row.finished = state.now
     _depart(replica, state.now)
+
+
+def hand_over(replica: Replica, r: int) -> None:
+    """r will decode elsewhere; it keeps its blocks until its cache has arrived there."""
+    state, row = replica.state, replica.rows[r]
+    leave(replica, running_list(replica), r)
+    state.running -= 1
+    row.state = MOVING
 
 
 def _depart(replica: Replica, time: float) -> None:

@@ -17,7 +17,8 @@ Array = NDArray[Any]
 
 NOBODY = -1
 #: what became of a request: it is still in the system, it is done, it can never fit, its replica failed
-OPEN, FINISHED, REJECTED, LOST = range(4)
+#: its cache is on its way to another replica
+OPEN, FINISHED, REJECTED, LOST, MOVING = range(5)
 #: logarithmic bins of the histogram of gaps between tokens: width 0.1 %, from 1 us to 10^5 s
 BIN, SHORTEST_GAP, LONGEST_GAP = 0.001, 1e-6, 1e5
 BINS = int(np.log(LONGEST_GAP / SHORTEST_GAP) / np.log1p(BIN)) + 1
@@ -39,6 +40,7 @@ class Row:
     cached       tokens found in the prefix cache when it was first admitted
     following    the next request of its list (waiting or running); preceding: the one before
     alongside    the next request that ends in the same slot of the wheel
+    replica      where it is; loaded: tokens whose cache comes from another replica; lands: when that arrives
     """
 
     entered: float = np.nan
@@ -61,6 +63,9 @@ class Row:
     following: int = NOBODY
     preceding: int = NOBODY
     alongside: int = NOBODY
+    replica: int = 0
+    loaded: int = 0
+    lands: float = np.nan
 
 
 @dataclass(slots=True)
@@ -84,6 +89,8 @@ class State:
     full, ghosts, aged, ratio   memory of a policy: nobody fits; decoding requests that ended since it looked; decode
                   steps since it last estimated, and that estimate
     token, groups, fresh   when the last decode step ended; groups of requests, and requests, that began to decode since
+    step_loaded   requests of the step whose cache has come from elsewhere and who will decode
+    hands_over    requests leave with their first token, to decode elsewhere; called: somebody came who may end a leap
     arrived       rows that have come; finished: those that have left
     preempted, events, logged   counters
     leaps         whether equal steps are taken at once; log: whether events are logged
@@ -126,6 +133,9 @@ class State:
     step_tokens: int = 0
     step_prompts: int = 0
     step_cached: int = 0
+    step_loaded: int = 0
+    hands_over: int = 0
+    called: int = 0
     full: int = 0
     ghosts: int = 0
     aged: int = 0
@@ -184,6 +194,40 @@ class Replica:
     decide: "Decide"
 
 
+@dataclass(slots=True)
+class ClusterState:
+    """The numbers of a cluster.
+
+    prefills      replicas that compute prompts only (0 = all do everything); the others decode
+    latency, per_token   seconds that a cache travels: at least, and per token
+    clients, think   of a closed loop (0 = open); departed: requests that have ended in it
+    arrived       rows that have come; turn: of the round robin; moving: caches on their way; router: its number
+    """
+
+    latency: float = 0.0
+    per_token: float = 0.0
+    think: float = 0.0
+    prefills: int = 0
+    clients: int = 0
+    departed: int = 0
+    arrived: int = 0
+    turn: int = 0
+    moving: int = 0
+    router: int = 0
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Replicas that share their rows. draws: two random numbers per request; homes: replica of each session."""
+
+    state: ClusterState
+    rows: list[Row]
+    replicas: list[Replica]
+    sessions: list[int]
+    homes: list[int]
+    draws: list[float]
+
+
 Decide = Callable[[Replica], None]
 #: columns wider than 32 bits
 WIDE = ("end",)
@@ -199,3 +243,4 @@ def layout(row: Any, wide: Sequence[str] = ()) -> np.dtype[Any]:
 ROW = layout(Row, WIDE)
 STATE = layout(State, tuple(field.name for field in fields(State) if field.type is int))
 UNIT = layout(Unit)
+CLUSTER = layout(ClusterState, tuple(field.name for field in fields(ClusterState) if field.type is int))

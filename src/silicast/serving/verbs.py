@@ -11,7 +11,18 @@
 Whoever decodes does so in every step in which `decode` is called; a step without is a stall for them.
 """
 
-from silicast.serving.blocks import available, blocks_of, cached_tokens, grow, missing, publish, release, share, take
+from silicast.serving.blocks import (
+    available,
+    blocks_of,
+    cached_tokens,
+    grow,
+    missing,
+    publish,
+    release,
+    share,
+    take,
+    to_the_end,
+)
 from silicast.serving.state import NOBODY, WHEEL, Replica
 
 __all__ = [
@@ -35,6 +46,7 @@ __all__ = [
     "prefill",
     "reserve",
     "running_list",
+    "to_the_end",
 ]  # fmt: skip
 
 
@@ -116,7 +128,7 @@ def admit(replica: Replica, r: int, cached: int) -> None:
     append(replica, running_list(replica), r)
     state.waiting -= 1
     state.running += 1
-    state.promised += blocks_of(replica, row.prompt + row.output)
+    state.promised += to_the_end(replica, r)
     state.moved = 1
     replica.prompts[state.prompts] = r
     state.prompts += 1
@@ -133,7 +145,7 @@ def reserve(replica: Replica, r: int) -> None:
 
 
 def prefill(replica: Replica, r: int, tokens: int) -> None:
-    """The step computes the next `tokens` tokens of r."""
+    """The step computes the next `tokens` tokens of r; none if all have come from elsewhere: then it will decode."""
     state, row = replica.state, replica.rows[r]
     grow(replica, r, row.computed + tokens)
     publish(replica, r, row.computed + tokens)
@@ -143,6 +155,9 @@ def prefill(replica: Replica, r: int, tokens: int) -> None:
     state.step_tokens += tokens
     state.step_cached += row.computed
     state.step_pairs += tokens * (row.computed + (tokens + 1) / 2)
+    if row.loaded > 0:
+        state.step_loaded += 1
+        state.step_cached -= row.computed
 
 
 def decode(replica: Replica) -> int:
@@ -168,7 +183,7 @@ def preempt(replica: Replica, r: int, back: bool = False) -> None:
             row.blocks = blocks_of(replica, row.prompt + written)
             state.step_decodes -= 1
         row.target = row.prompt + written
-    row.computed = 0
+    row.computed = row.loaded = 0
     release(replica, r)
     leave(replica, running_list(replica), r)
     if back:
@@ -176,7 +191,7 @@ def preempt(replica: Replica, r: int, back: bool = False) -> None:
     else:
         prepend(replica, row.priority, r)
     row.preemptions += 1
-    state.promised -= blocks_of(replica, row.prompt + row.output)
+    state.promised -= to_the_end(replica, r)
     state.running -= 1
     state.waiting += 1
     state.preempted += 1
@@ -208,8 +223,8 @@ def _take_back(replica: Replica, r: int) -> None:
     state.step_prompts = kept
 
 
-def join_decoding(replica: Replica, r: int) -> None:
-    """r has computed its target and decodes from now on."""
+def join_decoding(replica: Replica, r: int, token: float) -> None:
+    """r has computed its target and decodes from now on; its last token came at `token`."""
     state, row = replica.state, replica.rows[r]
     row.end = state.clock + row.output - (row.target - row.prompt + 1)
     slot = row.end % WHEEL
@@ -219,9 +234,9 @@ def join_decoding(replica: Replica, r: int) -> None:
     state.decoding += 1
     state.context += row.target
     state.owed += row.end
-    row.token = state.now
-    if state.groups == 0 or replica.since[state.groups - 1] != state.now:
-        replica.since[state.groups] = state.now
+    row.token = token
+    if state.groups == 0 or replica.since[state.groups - 1] != token:
+        replica.since[state.groups] = token
         replica.sizes[state.groups] = 0
         state.groups += 1
     replica.sizes[state.groups - 1] += 1

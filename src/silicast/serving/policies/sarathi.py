@@ -44,8 +44,9 @@ def sarathi(replica: Replica) -> None:
         r = first_waiting(replica)
         if available(replica) - blocks_of(replica, replica.rows[r].target) < state.spare:
             break
-        chunk = min(replica.rows[r].target, state.most_tokens - tokens)
-        admit(replica, r, 0)
+        elsewhere = replica.rows[r].loaded
+        chunk = min(replica.rows[r].target - elsewhere, state.most_tokens - tokens)
+        admit(replica, r, elsewhere)
         reserve(replica, r)
         prefill(replica, r, chunk)
         tokens += chunk

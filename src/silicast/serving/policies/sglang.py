@@ -7,6 +7,7 @@ from silicast.serving.verbs import (
     cached_tokens,
     decode,
     first_waiting,
+    fits,
     generated,
     left,
     missing_to_decode,
@@ -87,7 +88,7 @@ def _add_prompts(replica: Replica) -> None:
     # The prompt that was cut goes on.
     if state.prompts > 0:
         r = replica.prompts[0]
-        tokens = min(left(replica, r), chunk, int(later))
+        tokens = min(left(replica, r), chunk, now if state.running == 1 else int(later))
         done = tokens == left(replica, r)
         if tokens > 0:
             prefill(replica, r, tokens)
@@ -106,7 +107,8 @@ def _add_prompts(replica: Replica) -> None:
         tokens = replica.rows[r].target - cached
         to_write = min(replica.rows[r].output, CLIP)
         pages = _pages(replica, tokens)
-        alone = state.running == 0
+        # one that is alone runs whatever the estimate says: nobody would make room for it
+        alone = state.running == 0 and fits(replica, r, cached, min(tokens, chunk))
         if tokens + to_write >= later and not alone:
             state.full = 1
             break

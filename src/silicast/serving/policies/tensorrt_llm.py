@@ -7,7 +7,6 @@ from silicast.serving.state import NOBODY, Replica
 from silicast.serving.verbs import (
     admit,
     available,
-    blocks_of,
     cached_tokens,
     decode,
     first_waiting,
@@ -18,6 +17,7 @@ from silicast.serving.verbs import (
     preempt,
     prefill,
     reserve,
+    to_the_end,
 )
 
 
@@ -48,7 +48,7 @@ def static_batch(replica: Replica) -> None:
         _compute_prompts(replica, replica.state.most_tokens, True)
 
 
-def _compute_prompts(replica: Replica, budget: int, to_the_end: bool) -> None:
+def _compute_prompts(replica: Replica, budget: int, all_of_it: bool) -> None:
     """Chunks of prompts (microBatchScheduler.cpp), those that have begun first, then waiting ones in their order.
 
     A waiting request needs blocks to its end, whoever runs counted to theirs, or now only those of its prompt. The
@@ -61,8 +61,8 @@ def _compute_prompts(replica: Replica, budget: int, to_the_end: bool) -> None:
     while r != NOBODY and budget > 0 and seats > 0:
         after, row = replica.rows[r].following, replica.rows[r]
         cached = cached_tokens(replica, r)
-        if to_the_end:
-            blocks = blocks_of(replica, row.prompt + row.output)
+        if all_of_it:
+            blocks = to_the_end(replica, r)
             room = state.blocks - state.promised
         else:
             blocks = missing(replica, r, cached, row.target - cached)
@@ -71,7 +71,7 @@ def _compute_prompts(replica: Replica, budget: int, to_the_end: bool) -> None:
             break
         chunk = _chunk(replica, row.target - cached, budget)
         seats -= 1
-        if chunk > 0:
+        if chunk > 0 or row.loaded > 0:
             admit(replica, r, cached)
             reserve(replica, r)
             prefill(replica, r, chunk)
