@@ -106,7 +106,7 @@ def test_sessions_stay_at_home() -> None:
 
 
 def test_prefixes_meet_their_cache() -> None:
-    """Thirty long prompts that everybody repeats, room for ten at each of four replicas: who looks at caches finds more."""
+    """Thirty prompts that all repeat, room for ten at each of four replicas: who looks at caches finds more."""
     random = np.random.default_rng(4)
     plain = requests(np.cumsum(random.exponential(0.3, 600)), 600, 20)
     blocks = plain.input_tokens // BLOCK

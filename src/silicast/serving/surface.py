@@ -3,10 +3,10 @@
 A step's time is a sum over operators, and an operator sees either all tokens of the step, or the prompts alone, or the
 decoding sequences alone. Hence three small tables say all that one of five dimensions would:
 
-    t = together(n, B) + prompts(p, s, k) + decode(B, c) - decode(B, c0),  n = p + B q
+    t = together(n, B) + prompts(p, s, k) + decode(B, c) - decode(B, 0),  n = p + B q
 
 with s prompts of p tokens in all, each behind k cached ones, and B decoding sequences of q tokens each behind c cached
-ones on average. `together` is taken with one fresh prompt and with context c0; `prompts` is what others cost beyond it.
+ones on average. `together` is taken with one fresh prompt and without context; `prompts` is what others cost beyond it.
 Batches have a row each, so every staircase in B is exact. Tokens are cut into cells that end where tiles end: linear
 within a cell, a jump at its border. Along s, k and c the tables are linear between knots.
 """
@@ -30,9 +30,11 @@ PER_DOUBLING = 2
 #: steps along the share of a step's tokens that decode
 SHARES = 16
 #: prompts side by side at which `prompts` is tabulated: beyond, each costs like the last ones
-SIDE_BY_SIDE = np.array([1.0, 2, 4, 8, 16, 32, 64])
-#: mean context at which decodes are seen beside prompts: no more than any sequence has
+SIDE_BY_SIDE = np.array([1.0, 2, 3, 4, 6, 8, 16, 32, 64])
+#: the first cached tokens after 0 at which the tables have a knot
 LEAST_CONTEXT = 16.0
+#: a share of decodes that stands for the first of many: their attention is launched, and does nothing yet
+HARDLY = 1e-6
 #: rows evaluated at once: bounds the memory of building
 ROWS = 8192
 
@@ -42,7 +44,8 @@ class Surface:
     """Tables of seconds, for compiled and for plain Python.
 
     decode      (batch 0..most, context knot)
-    together    (cell, first and last token of the cell, share of the tokens that decode: SHARES steps from 0 to 1)
+    together    (cell, first and last token of the cell, share of the tokens that decode)
+                none, hardly any, and SHARES steps up to all of them
     prompts     (cell, first and last token of the cell, prompts knot, cached knot)
     contexts    mean cached tokens of decoding sequences at each knot, from 0
     cached      mean cached tokens of prompts at each knot, from 0
@@ -92,7 +95,7 @@ def compile_surface(
     nodes = np.stack([first, last], axis=-1)
     return Surface(
         decode=build.decode(np.arange(most_sequences + 1.0), contexts),
-        together=build.together(nodes, np.linspace(0, 1, SHARES + 1)),
+        together=build.together(nodes, np.concatenate([[0.0, HARDLY], np.linspace(0, 1, SHARES + 1)[1:]])),
         prompts=build.prompts(nodes, side, cached),
         contexts=contexts,
         cached=cached,
@@ -146,7 +149,7 @@ class _Build:
         one, none = np.ones_like(n), np.zeros_like(n)
         # the last share is the limit of a prompt that gets shorter, not a step without one
         prompt = np.maximum(n * (1 - decoding), 0.5)
-        found = self._evaluate(one, prompt, none, n * decoding / self.query, one * LEAST_CONTEXT)
+        found = self._evaluate(one, prompt, none, (n - prompt) / self.query, none)
         return found.reshape(*nodes.shape, shares.size)
 
     def prompts(self, nodes: Array, side: Array, cached: Array) -> Array:
@@ -207,12 +210,12 @@ def step_seconds(surface: Surface, batch: int, context: float, prompts: Prompts)
         return decode_seconds(surface, batch, context)
     decodes = batch * surface.query
     tokens = prompts.tokens + decodes
+    if batch == 0:
+        return _in_cell(surface, surface.together, tokens, 0, 0.0) + prompts_seconds(surface, prompts)
     share = decodes * SHARES / tokens
     k = int(share)
-    found: float = _in_cell(surface, surface.together, tokens, k, share - k) + prompts_seconds(surface, prompts)
-    if batch > 0:
-        found += decode_seconds(surface, batch, context) - decode_seconds(surface, batch, LEAST_CONTEXT)
-    return found
+    beside: float = decode_seconds(surface, batch, context) - surface.decode[batch, 0]
+    return _in_cell(surface, surface.together, tokens, k + 1, share - k) + prompts_seconds(surface, prompts) + beside
 
 
 def prompts_seconds(surface: Surface, prompts: Prompts) -> float:
