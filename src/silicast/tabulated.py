@@ -7,7 +7,7 @@ import numpy as np
 from silicast.errors import DoesNotFitError
 from silicast.pool import Array, Phase, PoolModel
 from silicast.scenario import Layout, Load
-from silicast.serving.columns import Limits
+from silicast.serving.columns import Host, Limits
 from silicast.serving.surface import Surface, compile_surface
 
 #: tokens of context to which the tables reach where nobody says: beyond, the last segment goes on
@@ -20,6 +20,7 @@ class Tabulated:
 
     surface: Surface
     limits: Limits
+    host: Host
 
 
 def tabulate(
@@ -41,7 +42,9 @@ def tabulate(
     surface = compile_surface(
         seconds, limits.sequences, limits.step_tokens, most_context, query, tuple(sorted(graph_batches))
     )
-    return Tabulated(surface, limits)
+    names = ("front_end", "front_end_per_token", "lag_steps")
+    host = Host(*(float(np.median(pool.machine.coefficient("host", name))) for name in names))
+    return Tabulated(surface, limits, host)
 
 
 def cache_blocks(pool: PoolModel, layout: Layout) -> int:

@@ -10,7 +10,7 @@ import heapq
 import numpy as np
 
 from silicast.serving.blocks import release, to_the_end
-from silicast.serving.replica import begin, complete, cut, enter
+from silicast.serving.replica import begin, complete, cut, enter, send
 from silicast.serving.routers import route
 from silicast.serving.state import MOVING, NOBODY, OPEN, Cluster
 
@@ -161,4 +161,4 @@ def _send_next(cluster: Cluster, ended: int, time: float) -> None:
         coming = state.clients + state.departed
         state.departed += 1
         if coming < len(cluster.rows):
-            cluster.rows[coming].entered = time + state.think
+            send(cluster.replicas[0], coming, time + state.think)

@@ -41,6 +41,19 @@ class Limits:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What surrounds the steps.
+
+    front, front_per_token   seconds from the client to the queue, per request and per prompt token
+    lag                      decode steps from the device to the client, where an engine hands out results late
+    """
+
+    front: float = 0.0
+    front_per_token: float = 0.0
+    lag: float = 0.0
+
+
 @dataclass(slots=True)
 class Columns:
     """The fields of `Replica` as arrays; `state` and `rows` are records."""
@@ -91,15 +104,19 @@ class Columns:
         if loop.concurrency < 1 or not loop.think_seconds >= 0:
             given = f"{loop.concurrency} clients that think for {loop.think_seconds} s"
             raise InputError(f"A closed loop needs at least 1 client and a pause of 0 s or more, got {given}.")
-        self.rows["entered"][: loop.concurrency] = 0.0
-        self.rows["entered"][loop.concurrency :] = np.inf
+        rows, state, first = self.rows, self.state[0], loop.concurrency
+        reach = state["front"] + state["front_per_token"] * rows["prompt"][:first]
+        rows["sent"][:first], rows["sent"][first:] = 0.0, np.nan
+        rows["entered"][:first], rows["entered"][first:] = np.maximum.accumulate(reach), np.inf
         self.state["clients"], self.state["think"] = loop.concurrency, loop.think_seconds
 
 
-def columns(traffic: Requests, surface: Surface, limits: Limits, policy: Policy, leaps: bool = True) -> Columns:
+def columns(
+    traffic: Requests, surface: Surface, limits: Limits, policy: Policy, leaps: bool = True, host: Host = Host()
+) -> Columns:
     """An idle replica with all requests still to come. Raises InputError where the surface ends before the limits."""
     _within(surface, limits)
-    rows = _rows(traffic)
+    rows = _rows(traffic, host)
     units, offsets, hashes = _prefixes(traffic, rows, limits)
     levels = int(rows["priority"].max(initial=0)) + 1
     places = limits.sequences + 1
@@ -136,6 +153,9 @@ def columns(traffic: Requests, surface: Surface, limits: Limits, policy: Policy,
         "margin": policy.spare > 0,
         "largest": policy.largest(limits.blocks, limits.block_tokens),
         "leaps": leaps,
+        "front": host.front,
+        "front_per_token": host.front_per_token,
+        "lag": host.lag,
     }
     for name, value in known.items():
         whole.state[name] = value
@@ -157,9 +177,12 @@ def record(blank: Any, kind: np.dtype[Any]) -> Any:
     return np.array(tuple(getattr(blank, field.name) for field in fields(blank)), dtype=kind)
 
 
-def _rows(traffic: Requests) -> Array:
+def _rows(traffic: Requests, host: Host) -> Array:
     rows = np.full(len(traffic), record(Row(), ROW))
-    rows["entered"] = traffic.arrival
+    rows["sent"] = traffic.arrival
+    # the queue is served in the order in which requests were sent
+    reach = host.front + host.front_per_token * traffic.input_tokens
+    rows["entered"] = np.maximum.accumulate(traffic.arrival + reach)
     rows["prompt"] = rows["target"] = traffic.input_tokens
     rows["output"] = traffic.output_tokens
     if traffic.priority.any():

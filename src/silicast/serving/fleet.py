@@ -92,7 +92,9 @@ class _Stacked:
         self.pools = pools
         self.kinds = np.repeat(np.arange(len(pools)), [pool.replicas for pool in pools])
         places = max(pool.limits.sequences for pool in pools)
-        samples = [columns(traffic, pool.surface, pool.limits, policy_of(pool.policy), how.leaps) for pool in pools]
+        samples = [
+            columns(traffic, pool.surface, pool.limits, policy_of(pool.policy), how.leaps, how.host) for pool in pools
+        ]
         self.rows = samples[0].rows
         self.own: dict[str, Array] = {}
         for name in (*OWN_FIELDS, *OWN_LATER):
@@ -168,7 +170,7 @@ class _Stacked:
         """The outcome."""
         rows, state = self.rows, self.own["state"]
         return Served(
-            arrival=np.where(np.isfinite(rows["entered"]), rows["entered"], np.nan),
+            arrival=rows["sent"],
             dispatched=rows["dispatched"],
             first_token=rows["first"],
             finished=rows["finished"],

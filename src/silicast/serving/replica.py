@@ -168,7 +168,7 @@ def _advance(replica: Replica, r: int, tokens: int) -> None:
         join_decoding(replica, r, row.first)
         return
     if row.target == row.prompt:
-        row.first = state.now
+        row.first = told(replica)
     else:
         count_gaps(replica, state.now - row.token, state.now - row.token, 1, 1)
     if row.target - row.prompt + 1 == row.output:
@@ -200,8 +200,8 @@ def finish(replica: Replica, r: int) -> None:
     state.promised -= to_the_end(replica, r)
     state.running -= 1
     row.state = FINISHED
-    row.finished = state.now
-    _depart(replica, state.now)
+    row.finished = told(replica)
+    _depart(replica, row.finished)
 
 
 def hand_over(replica: Replica, r: int) -> None:
@@ -219,7 +219,23 @@ def _depart(replica: Replica, time: float) -> None:
     if state.clients > 0:
         coming = state.clients + state.finished - 1
         if coming < len(replica.rows):
-            replica.rows[coming].entered = time + state.think
+            send(replica, coming, time + state.think)
+
+
+def send(replica: Replica, r: int, time: float) -> None:
+    """A client sends r at `time`; it queues when the front end has seen all of it, behind whoever was sent before."""
+    state, row = replica.state, replica.rows[r]
+    row.sent = time
+    row.entered = max(time + state.front + state.front_per_token * row.prompt, replica.rows[r - 1].entered)
+
+
+def told(replica: Replica) -> float:
+    """When the client has a token that the device has now: some decode steps later where results come late."""
+    state = replica.state
+    if state.lag == 0:
+        return state.now
+    batch = max(state.decoding, 1)
+    return state.now + state.lag * decode_seconds(replica.surface, batch, state.context / batch)
 
 
 def _log(replica: Replica) -> None:

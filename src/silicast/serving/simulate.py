@@ -1,13 +1,13 @@
 """Replay requests through one replica: uncompiled where the run is small or the policy is the user's own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from silicast.errors import MissingExtraError
-from silicast.serving.columns import ENTRY, LOG_ROWS, Columns, Limits, columns
+from silicast.serving.columns import ENTRY, LOG_ROWS, Columns, Host, Limits, columns
 from silicast.serving.outcome import Gaps, Served, Timeline
 from silicast.serving.policies import DEFAULT, OWN, policy_of
 from silicast.serving.replica import run
@@ -15,7 +15,7 @@ from silicast.serving.requests import ClosedLoop, Requests
 from silicast.serving.state import Decide
 from silicast.serving.surface import Surface
 
-__all__ = ["Limits", "Options", "simulate"]
+__all__ = ["Host", "Limits", "Options", "simulate"]
 
 #: requests below which compiled code is not worth loading: an uncompiled request takes about 50 us, loading a second
 WORTHWHILE = 20_000
@@ -25,11 +25,13 @@ EVENTS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """compile: None = where it pays; leaps: equal steps at once (False is the test of it); timeline: log the steps."""
+    """compile: None = where it pays; leaps: equal steps at once (False is the test of it); timeline: log the steps;
+    host: what surrounds the steps."""
 
     compile: bool | None = None
     leaps: bool = True
     timeline: bool = False
+    host: Host = field(default_factory=Host)
 
 
 def simulate(
@@ -47,7 +49,7 @@ def simulate(
     """
     how = Options(**options)
     chosen = policy_of(policy)
-    whole = columns(traffic, surface, limits, chosen, how.leaps)
+    whole = columns(traffic, surface, limits, chosen, how.leaps, how.host)
     if loop is not None:
         whole.close(loop)
     worthwhile = len(traffic) >= WORTHWHILE and find_spec("numba") is not None
@@ -98,7 +100,7 @@ def served(traffic: Requests, whole: Columns, log: list[Any]) -> Served:
     """The outcome of a run."""
     rows, state = whole.rows, whole.state[0]
     return Served(
-        arrival=np.where(np.isfinite(rows["entered"]), rows["entered"], np.nan),
+        arrival=rows["sent"],
         dispatched=rows["dispatched"],
         first_token=rows["first"],
         finished=rows["finished"],

@@ -30,7 +30,8 @@ WHEEL = 1 << 12
 class Row:
     """A request on its way. Times in seconds, NaN = not yet.
 
-    entered      it stands in the queue; dispatched: it left it for the first time; first, finished: tokens came
+    sent         the client sends it; entered: it stands in the queue; dispatched: it left it for the first time
+    first, finished   the client has the first token, and the last
     token        its last token came before it lost its place, or when it began to decode
     end          step of the decode clock that makes its last token
     target       tokens to compute before it decodes: its prompt, and what it had generated before it was preempted
@@ -43,6 +44,7 @@ class Row:
     replica      where it is; loaded: tokens whose cache comes from another replica; lands: when that arrives
     """
 
+    sent: float = np.nan
     entered: float = np.nan
     dispatched: float = np.nan
     first: float = np.nan
@@ -84,6 +86,7 @@ class State:
     block         tokens of a block; blocks: blocks in all; unit: tokens of a hashed block
     spare         blocks that a policy keeps free when it admits; margin: blocks it wants to see beyond those it takes
     classes       priorities; clients: requests in flight in a closed loop (0 = open); think: their pause, seconds
+    front, front_per_token   seconds from the client to the queue; lag: decode steps from the device to the client
     moved         a request was admitted or preempted by the last decision
     step_*        what the step carries: decoding requests, prompt tokens, prompts, query-key pairs, tokens cached
     full, ghosts, aged, ratio   memory of a policy: nobody fits; decoding requests that ended since it looked; decode
@@ -100,6 +103,9 @@ class State:
     until: float = np.inf
     start: float = 0.0
     think: float = 0.0
+    front: float = 0.0
+    front_per_token: float = 0.0
+    lag: float = 0.0
     step_pairs: float = 0.0
     ratio: float = 0.0
     token: float = 0.0
