@@ -9,7 +9,7 @@ from silicast.serving.outcome import Served
 from silicast.serving.policies import POLICIES
 from silicast.serving.replica import run
 from silicast.serving.simulate import served, simulate
-from silicast.serving.state import FINISHED, REJECTED, Replica
+from silicast.serving.state import FINISHED, IDLE, REJECTED, Replica
 from silicast.serving.verbs import generated
 from tests.serving.traffic import SURFACE, Case, cases
 
@@ -32,7 +32,7 @@ def watched(case: Case) -> Served:
         pass
     assert replica.state.running == replica.state.waiting == replica.state.decoding == replica.state.prompts == 0
     assert available(replica) == case.limits.blocks
-    assert all(unit.holders <= 0 for unit in replica.units)
+    assert all(unit.claims <= IDLE for unit in replica.units)
     arrays.take_back(replica)
     return served(case.traffic, arrays, [])
 

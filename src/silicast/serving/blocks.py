@@ -5,7 +5,7 @@ when its blocks are needed, the least recently used first, the end of a prompt b
 """
 
 from silicast.errors import InputError
-from silicast.serving.state import NOBODY, Replica
+from silicast.serving.state import IDLE, NOBODY, Replica
 
 
 def blocks_of(replica: Replica, tokens: int) -> int:
@@ -37,7 +37,7 @@ def cached_tokens(replica: Replica, r: int) -> int:
     most = min(row.hashed, (row.target - 1) // state.unit)
     first = replica.offsets[r]
     found = 0
-    while found < most and replica.units[replica.hashes[first + found]].holders != NOBODY:
+    while found < most and replica.units[replica.hashes[first + found]].claims > 0:
         found += 1
     return found * state.unit
 
@@ -55,7 +55,7 @@ def missing(replica: Replica, r: int, cached: int, tokens: int) -> int:
         return new
     idle, first = 0, replica.offsets[r]
     for j in range(cached // replica.state.unit):
-        idle += replica.units[replica.hashes[first + j]].holders == 0
+        idle += replica.units[replica.hashes[first + j]].claims == IDLE
     return new + idle * blocks_of(replica, replica.state.unit)
 
 
@@ -97,8 +97,8 @@ def publish(replica: Replica, r: int, tokens: int) -> None:
     full = min(row.hashed, tokens // state.unit)
     for j in range(row.units, full):
         u = replica.hashes[replica.offsets[r] + j]
-        if replica.units[u].holders == NOBODY:
-            replica.units[u].holders = 1
+        if replica.units[u].claims == 0:
+            replica.units[u].claims = IDLE + 1
         else:
             state.free += blocks_of(replica, state.unit)
             _hold(replica, u)
@@ -115,8 +115,8 @@ def release(replica: Replica, r: int) -> None:
         state.free += row.blocks - row.units * unit
         for j in range(row.units - 1, -1, -1):
             u = replica.hashes[replica.offsets[r] + j]
-            replica.units[u].holders -= 1
-            if replica.units[u].holders == 0:
+            replica.units[u].claims -= 1
+            if replica.units[u].claims == IDLE:
                 _append(replica, u)
                 state.idle += unit
         row.units = 0
@@ -125,17 +125,17 @@ def release(replica: Replica, r: int) -> None:
 
 def _hold(replica: Replica, u: int) -> None:
     unit = replica.units[u]
-    if unit.holders == 0:
+    if unit.claims == IDLE:
         _remove(replica, u)
         replica.state.idle -= blocks_of(replica, replica.state.unit)
-    unit.holders += 1
+    unit.claims += 1
 
 
 def _evict(replica: Replica) -> None:
     """The least recently used idle prefix goes."""
     u = replica.state.oldest
     _remove(replica, u)
-    replica.units[u].holders = NOBODY
+    replica.units[u].claims = 0
     size = blocks_of(replica, replica.state.unit)
     replica.state.idle -= size
     replica.state.free += size

@@ -53,7 +53,7 @@ def _ahead(cluster: Cluster) -> list[tuple[float, int, int]]:
     if cluster.state.moving > 0:
         for r in range(len(cluster.rows)):
             if cluster.rows[r].state == MOVING:
-                heap.append((cluster.rows[r].lands, LANDING, r))
+                heap.append((cluster.rows[r].entered, LANDING, r))
     heapq.heapify(heap)
     return heap
 
@@ -131,9 +131,9 @@ def _end_step(cluster: Cluster, heap: list[tuple[float, int, int]], i: int) -> N
 
 def _send_cache(cluster: Cluster, heap: list[tuple[float, int, int]], r: int, now: float) -> None:
     row = cluster.rows[r]
-    row.lands = now + cluster.state.latency + cluster.state.per_token * row.prompt
+    row.entered = now + cluster.state.latency + cluster.state.per_token * row.prompt
     cluster.state.moving += 1
-    _push(heap, row.lands, LANDING, r)
+    _push(heap, row.entered, LANDING, r)
 
 
 def _land(cluster: Cluster, heap: list[tuple[float, int, int]], r: int, time: float) -> None:

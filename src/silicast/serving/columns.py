@@ -178,7 +178,7 @@ def record(blank: Any, kind: np.dtype[Any]) -> Any:
 
 
 def _rows(traffic: Requests, host: Host) -> Array:
-    rows = np.full(len(traffic), record(Row(), ROW))
+    rows = np.zeros(len(traffic), ROW)
     rows["sent"] = traffic.arrival
     # the queue is served in the order in which requests were sent
     reach = host.front + host.front_per_token * traffic.input_tokens
@@ -202,8 +202,7 @@ def _prefixes(traffic: Requests, rows: Array, limits: Limits) -> tuple[Array, Ar
     offsets, ids = traffic.hashes
     count, numbers = _numbered(ids)
     rows["hashed"] = np.minimum(np.diff(offsets), traffic.input_tokens // traffic.block_tokens)
-    units = np.full(max(count, 1), record(Unit(), UNIT))
-    return units, np.asarray(offsets, np.int64), np.asarray(numbers, np.int64)
+    return np.zeros(max(count, 1), UNIT), np.asarray(offsets, np.int64), np.asarray(numbers, np.int64)
 
 
 def _numbered(ids: Array) -> tuple[int, Array]:

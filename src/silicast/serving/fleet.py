@@ -15,7 +15,7 @@ from silicast.serving.policies import DEFAULT, OWN, policy_of
 from silicast.serving.requests import ClosedLoop, Requests
 from silicast.serving.routers import ROUTERS
 from silicast.serving.simulate import EVENTS, WORTHWHILE, Options
-from silicast.serving.state import CLUSTER, NOBODY, Cluster, ClusterState, Decide
+from silicast.serving.state import CLUSTER, NOBODY, UNIT, Cluster, ClusterState, Decide
 from silicast.serving.surface import Surface
 
 Array = NDArray[Any]
@@ -97,7 +97,8 @@ class _Stacked:
         ]
         self.rows = samples[0].rows
         self.own: dict[str, Array] = {}
-        for name in (*OWN_FIELDS, *OWN_LATER):
+        self.own["units"] = np.zeros((len(self.kinds), len(samples[0].units)), UNIT)
+        for name in (*OWN_FIELDS, "gaps", "log"):
             blanks = [_padded(getattr(sample, name), name, places) for sample in samples]
             width = max(len(blank) for blank in blanks)
             self.own[name] = np.stack([_wide(blanks[kind], width) for kind in self.kinds])

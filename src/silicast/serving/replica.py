@@ -59,6 +59,8 @@ def arrive(replica: Replica, time: float) -> None:
 def enter(replica: Replica, r: int, time: float) -> None:
     """r joins the queue at `time`, or is rejected because the whole cache could not hold it."""
     row = replica.rows[r]
+    if row.loaded == 0:
+        row.dispatched = row.first = row.finished = row.token = np.nan
     if row.prompt + (0 if replica.state.hands_over else row.output - 1) > replica.state.largest:
         row.state = REJECTED
         row.finished = time

@@ -19,6 +19,8 @@ NOBODY = -1
 #: what became of a request: it is still in the system, it is done, it can never fit, its replica failed
 #: its cache is on its way to another replica
 OPEN, FINISHED, REJECTED, LOST, MOVING = range(5)
+#: a prefix that is in the cache though nobody holds it
+IDLE = 1
 #: logarithmic bins of the histogram of gaps between tokens: width 0.1 %, from 1 us to 10^5 s
 BIN, SHORTEST_GAP, LONGEST_GAP = 0.001, 1e-6, 1e5
 BINS = int(np.log(LONGEST_GAP / SHORTEST_GAP) / np.log1p(BIN)) + 1
@@ -28,7 +30,7 @@ WHEEL = 1 << 12
 
 @dataclass(slots=True)
 class Row:
-    """A request on its way. Times in seconds, NaN = not yet.
+    """A request on its way. Times in seconds, NaN = not yet, once it has entered.
 
     sent         the client sends it; entered: it stands in the queue; dispatched: it left it for the first time
     first, finished   the client has the first token, and the last
@@ -41,15 +43,15 @@ class Row:
     cached       tokens found in the prefix cache when it was first admitted
     following    the next request of its list (waiting or running); preceding: the one before
     alongside    the next request that ends in the same slot of the wheel
-    replica      where it is; loaded: tokens whose cache comes from another replica; lands: when that arrives
+    replica      where it is; loaded: tokens whose cache comes from another replica (then it entered when that arrived)
     """
 
-    sent: float = np.nan
-    entered: float = np.nan
-    dispatched: float = np.nan
-    first: float = np.nan
-    finished: float = np.nan
-    token: float = np.nan
+    sent: float = 0.0
+    entered: float = 0.0
+    dispatched: float = 0.0
+    first: float = 0.0
+    finished: float = 0.0
+    token: float = 0.0
     end: int = 0
     prompt: int = 0
     output: int = 0
@@ -62,12 +64,11 @@ class Row:
     preemptions: int = 0
     priority: int = 0
     state: int = OPEN
-    following: int = NOBODY
-    preceding: int = NOBODY
-    alongside: int = NOBODY
+    following: int = 0
+    preceding: int = 0
+    alongside: int = 0
     replica: int = 0
     loaded: int = 0
-    lands: float = np.nan
 
 
 @dataclass(slots=True)
@@ -158,11 +159,15 @@ class State:
 
 @dataclass(slots=True)
 class Unit:
-    """A hashed block of a prefix: holders (-1 = not in the cache), and its neighbours among the idle ones."""
+    """A hashed block of a prefix.
 
-    holders: int = NOBODY
-    older: int = NOBODY
-    newer: int = NOBODY
+    claims       0 = not in the cache, IDLE = in it and held by nobody, IDLE + n = held by n requests
+    older, newer its neighbours among the idle ones, least recently used first
+    """
+
+    claims: int = 0
+    older: int = 0
+    newer: int = 0
 
 
 @dataclass(slots=True)
