@@ -17,10 +17,15 @@ Array = NDArray[Any]
 
 @dataclass(slots=True)
 class Step:
-    """One step. `seconds` has shape `(config[, draw])`; the groups explain it."""
+    """One step. `seconds` has shape `(config[, draw])`; the groups explain it.
+
+    `host` is what the device waits for, in which it may wait for launches: `eager` is how long the host takes to launch
+    the step kernel by kernel, 0 where it is replayed from a graph.
+    """
 
     seconds: Array
     host: Array
+    eager: Array
     hidden: Array
     microbatches: Array
     groups: list[Timed] = field(default_factory=list)
@@ -55,9 +60,11 @@ def step_time(model: Model, load: Load, how: Pass, machine: Machine) -> Step:
     )
     prefills = trailing(np.asarray(load.prefill_sequences * load.prefill_tokens) > 0, machine)
     calls = sum((group.count.sum(axis=0) for group in groups), zero) * trailing(how.microbatches, machine)
-    eager = calls * machine.coefficient("host", "eager_launch")
-    waiting = waiting + prefills * np.maximum(eager - device, 0)
-    return Step(np.asarray(device + waiting), zero + waiting, hidden, np.asarray(how.microbatches), groups)
+    eager = prefills * calls * machine.coefficient("host", "eager_launch")
+    waiting = waiting + np.maximum(eager - device, 0)
+    return Step(
+        np.asarray(device + waiting), zero + waiting, zero + eager, hidden, np.asarray(how.microbatches), groups
+    )
 
 
 def _tax(load: Load, machine: Machine) -> Any:

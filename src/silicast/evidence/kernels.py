@@ -149,7 +149,7 @@ class _Total:
     def alone(self) -> Step:
         """A step of these operators only."""
         zero = np.zeros(1)
-        return Step(np.atleast_1d(self.seconds), zero, zero, np.ones(1), self.groups)
+        return Step(np.atleast_1d(self.seconds), zero, zero, zero, np.ones(1), self.groups)
 
     def latency_us(self, item: Kernel) -> Array:
         """Microseconds."""

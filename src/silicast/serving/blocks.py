@@ -1,0 +1,163 @@
+"""The paged KV cache of a replica and its prefix cache: blocks are counted, shared prefixes are known by name.
+
+A prefix is cached in units of hashed blocks. A unit that somebody holds stays; one that nobody holds is idle and goes
+when its blocks are needed, the least recently used first, the end of a prompt before its beginning.
+"""
+
+from silicast.errors import InputError
+from silicast.serving.state import IDLE, NOBODY, Replica
+
+
+def blocks_of(replica: Replica, tokens: int) -> int:
+    """Blocks that hold `tokens` tokens."""
+    return -(-tokens // replica.state.block)
+
+
+def to_the_end(replica: Replica, r: int) -> int:
+    """Blocks that r will hold when it ends here."""
+    row = replica.rows[r]
+    return blocks_of(replica, row.prompt + (0 if replica.state.hands_over else row.output))
+
+
+def available(replica: Replica) -> int:
+    """Blocks that can be had: free ones and those of idle prefixes."""
+    return replica.state.free + replica.state.idle
+
+
+def used(replica: Replica) -> int:
+    """Blocks that running requests hold."""
+    return replica.state.blocks - available(replica)
+
+
+def cached_tokens(replica: Replica, r: int) -> int:
+    """Tokens at the beginning of the prompt of r that the cache holds; its last token is always computed."""
+    state, row = replica.state, replica.rows[r]
+    if row.loaded > 0 or row.hashed == 0:
+        return row.loaded
+    most = min(row.hashed, (row.target - 1) // state.unit)
+    first = replica.offsets[r]
+    found = 0
+    while found < most and replica.units[replica.hashes[first + found]].claims > 0:
+        found += 1
+    return found * state.unit
+
+
+def missing(replica: Replica, r: int, cached: int, tokens: int) -> int:
+    """Blocks that must be available for r to compute `tokens` more; of a waiting one `cached` tokens would be shared.
+
+    Idle prefixes that it takes over are no longer available to it.
+    """
+    row = replica.rows[r]
+    if row.loaded > 0:
+        return blocks_of(replica, row.target)
+    new = blocks_of(replica, row.computed + cached + tokens) - max(row.blocks, blocks_of(replica, cached))
+    if cached == 0:
+        return new
+    idle, first = 0, replica.offsets[r]
+    for j in range(cached // replica.state.unit):
+        idle += replica.units[replica.hashes[first + j]].claims == IDLE
+    return new + idle * blocks_of(replica, replica.state.unit)
+
+
+def take(replica: Replica, count: int) -> None:
+    """Take blocks; idle prefixes make room. The caller has seen that they are available."""
+    state = replica.state
+    if count > state.free + state.idle:
+        raise InputError("A policy asked for more blocks of the cache than are available; see verbs.fits.")
+    state.free -= count
+    while state.free < 0:
+        _evict(replica)
+
+
+def share(replica: Replica, r: int, cached: int) -> None:
+    """r holds the first `cached` tokens of its prompt, which are in the cache."""
+    row = replica.rows[r]
+    if cached == 0 or row.loaded > 0:
+        return
+    for j in range(cached // replica.state.unit):
+        _hold(replica, replica.hashes[replica.offsets[r] + j])
+    row.units = cached // replica.state.unit
+    row.blocks = blocks_of(replica, cached)
+
+
+def grow(replica: Replica, r: int, tokens: int) -> None:
+    """r holds blocks for `tokens` tokens, and the full ones of its prompt can be shared."""
+    row = replica.rows[r]
+    more = blocks_of(replica, tokens) - row.blocks
+    if more > 0:
+        take(replica, more)
+        row.blocks += more
+
+
+def publish(replica: Replica, r: int, tokens: int) -> None:
+    """The hashed blocks among the first `tokens` tokens of r can be shared; what was there twice is there once."""
+    state, row = replica.state, replica.rows[r]
+    if row.hashed == 0:
+        return
+    full = min(row.hashed, tokens // state.unit)
+    for j in range(row.units, full):
+        u = replica.hashes[replica.offsets[r] + j]
+        if replica.units[u].claims == 0:
+            replica.units[u].claims = IDLE + 1
+        else:
+            state.free += blocks_of(replica, state.unit)
+            _hold(replica, u)
+    row.units = max(row.units, full)
+
+
+def release(replica: Replica, r: int) -> None:
+    """r gives its blocks back; what can be shared stays in the cache as long as there is room."""
+    state, row = replica.state, replica.rows[r]
+    if row.units == 0:
+        state.free += row.blocks
+    else:
+        unit = blocks_of(replica, state.unit)
+        state.free += row.blocks - row.units * unit
+        for j in range(row.units - 1, -1, -1):
+            u = replica.hashes[replica.offsets[r] + j]
+            replica.units[u].claims -= 1
+            if replica.units[u].claims == IDLE:
+                _append(replica, u)
+                state.idle += unit
+        row.units = 0
+    row.blocks = 0
+
+
+def _hold(replica: Replica, u: int) -> None:
+    unit = replica.units[u]
+    if unit.claims == IDLE:
+        _remove(replica, u)
+        replica.state.idle -= blocks_of(replica, replica.state.unit)
+    unit.claims += 1
+
+
+def _evict(replica: Replica) -> None:
+    """The least recently used idle prefix goes."""
+    u = replica.state.oldest
+    _remove(replica, u)
+    replica.units[u].claims = 0
+    size = blocks_of(replica, replica.state.unit)
+    replica.state.idle -= size
+    replica.state.free += size
+
+
+def _append(replica: Replica, u: int) -> None:
+    state, unit = replica.state, replica.units[u]
+    unit.older, unit.newer = state.newest, NOBODY
+    if state.newest == NOBODY:
+        state.oldest = u
+    else:
+        replica.units[state.newest].newer = u
+    state.newest = u
+
+
+def _remove(replica: Replica, u: int) -> None:
+    state, unit = replica.state, replica.units[u]
+    if unit.older == NOBODY:
+        state.oldest = unit.newer
+    else:
+        replica.units[unit.older].newer = unit.newer
+    if unit.newer == NOBODY:
+        state.newest = unit.older
+    else:
+        replica.units[unit.newer].older = unit.older

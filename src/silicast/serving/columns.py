@@ -1,0 +1,213 @@
+"""A replica in arrays, as it is built, as compiled code takes it and as results are read; and the same in objects."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.errors import InputError
+from silicast.serving.policies import Policy
+from silicast.serving.requests import ClosedLoop, Requests
+from silicast.serving.state import BINS, NOBODY, ROW, STATE, UNIT, WHEEL, Replica, Row, State, Unit
+from silicast.serving.surface import Surface
+
+Array = NDArray[Any]
+
+#: tokens of a block where nobody says: the default of most engines
+BLOCK = 16
+#: ids up to so many times their count are used as they are: a prefix costs 12 bytes, sorting the ids far more time
+DENSE = 4
+#: rows of the log between two looks at it
+LOG_ROWS = 1 << 16
+ENTRY = np.dtype(
+    [(name, "f8") for name in ("start", "end")]
+    + [(name, "i8") for name in ("running", "waiting", "kv_blocks", "kind", "steps", "decodes", "tokens")]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one replica may carry: tokens in one step, requests at once, blocks of the cache, tokens of a block."""
+
+    step_tokens: int
+    sequences: int
+    blocks: int
+    block_tokens: int = BLOCK
+
+    def __post_init__(self) -> None:
+        for name in ("step_tokens", "sequences", "blocks", "block_tokens"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What surrounds the steps.
+
+    front, front_per_token   seconds from the client to the queue, per request and per prompt token
+    lag                      decode steps from the device to the client, where an engine hands out results late
+    """
+
+    front: float = 0.0
+    front_per_token: float = 0.0
+    lag: float = 0.0
+
+
+@dataclass(slots=True)
+class Columns:
+    """The fields of `Replica` as arrays; `state` and `rows` are records."""
+
+    state: Array
+    rows: Array
+    heads: Array
+    tails: Array
+    wheel: Array
+    phases: Array
+    prompts: Array
+    chosen: Array
+    chunks: Array
+    units: Array
+    offsets: Array
+    hashes: Array
+    since: Array
+    sizes: Array
+    gaps: Array
+    log: Array
+    surface: Surface
+    policy: Policy
+
+    def objects(self) -> Replica:
+        """The same replica for plain Python: objects for records and lists for arrays are faster there."""
+        lists = ("heads", "tails", "wheel", "phases", "prompts", "chosen", "chunks")
+        more = ("offsets", "hashes", "since", "sizes")
+        return Replica(
+            state=State(*self.state[0].item()),
+            rows=[Row(*row) for row in self.rows.tolist()],
+            units=[Unit(*unit) for unit in self.units.tolist()],
+            gaps=self.gaps,
+            log=self.log.view(np.recarray),
+            surface=self.surface,
+            decide=self.policy.decide,
+            **{name: getattr(self, name).tolist() for name in lists + more},
+        )
+
+    def take_back(self, replica: Replica) -> None:
+        """What a run in objects has changed."""
+        for name in ROW.names or ():
+            self.rows[name] = [getattr(row, name) for row in replica.rows]
+        for name in STATE.names or ():
+            self.state[name] = getattr(replica.state, name)
+
+    def close(self, loop: ClosedLoop) -> None:
+        """Requests come from a fixed number of clients: each when an earlier one has ended. Raises InputError."""
+        if loop.concurrency < 1 or not loop.think_seconds >= 0:
+            given = f"{loop.concurrency} clients that think for {loop.think_seconds} s"
+            raise InputError(f"A closed loop needs at least 1 client and a pause of 0 s or more, got {given}.")
+        rows, state, first = self.rows, self.state[0], loop.concurrency
+        reach = state["front"] + state["front_per_token"] * rows["prompt"][:first]
+        rows["sent"][:first], rows["sent"][first:] = 0.0, np.nan
+        rows["entered"][:first], rows["entered"][first:] = np.maximum.accumulate(reach), np.inf
+        self.state["clients"], self.state["think"] = loop.concurrency, loop.think_seconds
+
+
+def columns(
+    traffic: Requests, surface: Surface, limits: Limits, policy: Policy, leaps: bool = True, host: Host = Host()
+) -> Columns:
+    """An idle replica with all requests still to come. Raises InputError where the surface ends before the limits."""
+    _within(surface, limits)
+    rows = _rows(traffic, host)
+    units, offsets, hashes = _prefixes(traffic, rows, limits)
+    levels = int(rows["priority"].max(initial=0)) + 1
+    places = limits.sequences + 1
+    whole = Columns(
+        state=np.full(1, record(State(), STATE)),
+        rows=rows,
+        heads=np.full(levels + 1, NOBODY),
+        tails=np.full(levels + 1, NOBODY),
+        wheel=np.full(WHEEL, NOBODY, np.int32),
+        phases=np.zeros(limits.block_tokens, np.int64),
+        prompts=np.zeros(places, np.int64),
+        chosen=np.zeros(places, np.int64),
+        chunks=np.zeros(places, np.int64),
+        units=units,
+        offsets=offsets,
+        hashes=hashes,
+        since=np.zeros(places),
+        sizes=np.zeros(places, np.int64),
+        gaps=np.zeros(BINS),
+        log=np.zeros(1, ENTRY),
+        surface=surface,
+        policy=policy,
+    )
+    known = {
+        "policy": policy.number,
+        "most_tokens": limits.step_tokens,
+        "most_sequences": limits.sequences,
+        "block": limits.block_tokens,
+        "blocks": limits.blocks,
+        "free": limits.blocks,
+        "classes": levels,
+        "unit": traffic.block_tokens if units.size else 0,
+        "spare": policy.spared(limits.blocks),
+        "margin": policy.spare > 0,
+        "largest": policy.largest(limits.blocks, limits.block_tokens),
+        "leaps": leaps,
+        "front": host.front,
+        "front_per_token": host.front_per_token,
+        "lag": host.lag,
+    }
+    for name, value in known.items():
+        whole.state[name] = value
+    return whole
+
+
+def _within(surface: Surface, limits: Limits) -> None:
+    sequences = len(surface.decode) - 1
+    tokens = len(surface.cell) - 1 - limits.sequences * surface.query
+    if limits.sequences > sequences or limits.step_tokens > tokens:
+        raise InputError(
+            f"The step times are known up to {sequences} sequences and {tokens} prompt tokens beside them; "
+            f"the limits are {limits.sequences} and {limits.step_tokens}."
+        )
+
+
+def record(blank: Any, kind: np.dtype[Any]) -> Any:
+    """The fields of an object as a record."""
+    return np.array(tuple(getattr(blank, field.name) for field in fields(blank)), dtype=kind)
+
+
+def _rows(traffic: Requests, host: Host) -> Array:
+    rows = np.zeros(len(traffic), ROW)
+    rows["sent"] = traffic.arrival
+    # the queue is served in the order in which requests were sent
+    reach = host.front + host.front_per_token * traffic.input_tokens
+    rows["entered"] = np.maximum.accumulate(traffic.arrival + reach)
+    rows["prompt"] = rows["target"] = traffic.input_tokens
+    rows["output"] = traffic.output_tokens
+    if traffic.priority.any():
+        rows["priority"] = np.unique(traffic.priority, return_inverse=True)[1]
+    return rows
+
+
+def _prefixes(traffic: Requests, rows: Array, limits: Limits) -> tuple[Array, Array, Array]:
+    """(a blank unit per prefix, first prefix of each request, prefixes by number); sets how many a request has."""
+    if traffic.hashes is None:
+        return np.zeros(0, UNIT), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    if traffic.block_tokens % limits.block_tokens:
+        raise InputError(
+            f"Prefixes are hashed in blocks of {traffic.block_tokens} tokens, which must be a multiple of the cache's "
+            f"block of {limits.block_tokens} tokens."
+        )
+    offsets, ids = traffic.hashes
+    count, numbers = _numbered(ids)
+    rows["hashed"] = np.minimum(np.diff(offsets), traffic.input_tokens // traffic.block_tokens)
+    return np.zeros(max(count, 1), UNIT), np.asarray(offsets, np.int64), np.asarray(numbers, np.int64)
+
+
+def _numbered(ids: Array) -> tuple[int, Array]:
+    """(numbers in use, a small number for each id): ids that are small already, as in traces, stay as they are."""
+    if ids.size and ids.min() >= 0 and ids.max() < DENSE * ids.size:
+        return int(ids.max()) + 1, ids
+    names, numbers = np.unique(ids, return_inverse=True)
+    return names.size, numbers

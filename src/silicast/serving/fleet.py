@@ -1,0 +1,206 @@
+"""Replay requests through many replicas behind a router, in one pool or with prefill and decode apart."""
+
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.errors import InputError, MissingExtraError, not_found
+from silicast.serving.cluster import run_cluster
+from silicast.serving.columns import ENTRY, Columns, Limits, columns, record
+from silicast.serving.outcome import Gaps, Served, Timeline
+from silicast.serving.policies import DEFAULT, OWN, policy_of
+from silicast.serving.requests import ClosedLoop, Requests
+from silicast.serving.routers import ROUTERS
+from silicast.serving.simulate import EVENTS, WORTHWHILE, Options
+from silicast.serving.state import CLUSTER, NOBODY, UNIT, Cluster, ClusterState, Decide
+from silicast.serving.surface import Surface
+
+Array = NDArray[Any]
+
+#: rows of the log of each replica between two looks at it
+LOG_ROWS = 1 << 12
+#: what each replica has its own of
+OWN_FIELDS = ("state", "heads", "tails", "wheel", "phases", "prompts", "chosen", "chunks", "since", "sizes")
+OWN_LATER = ("units", "gaps", "log")
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Replicas that are alike: how many, how long their steps take, what each may carry, and how it schedules."""
+
+    replicas: int
+    surface: Surface
+    limits: Limits
+    policy: str | Decide = DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The way of a cache from the replica that computed it to the one that decodes: seconds at least, and per token."""
+
+    latency: float = 0.0
+    per_token: float = 0.0
+
+
+def simulate_fleet(
+    traffic: Requests,
+    fleet: Fleet,
+    router: str = "round-robin",
+    decode: Fleet | None = None,
+    transfer: Transfer | None = None,
+    loop: ClosedLoop | None = None,
+    random: np.random.Generator | None = None,
+    **options: Any,
+) -> Served:
+    """The requests as a fleet serves them; with `decode` the first fleet computes prompts and the second one decodes.
+
+    `random` draws the replicas that the router `power-of-two` compares. Options: see `simulate.Options`.
+    Raises InputError, NotFoundError for an unknown router.
+    """
+    if router not in ROUTERS:
+        raise not_found("Router", router, ROUTERS, f"Choose one of: {', '.join(ROUTERS)}.")
+    how = Options(**options)
+    pools = [fleet] if decode is None else [fleet, decode]
+    if any(pool.replicas < 1 for pool in pools):
+        raise InputError("A fleet has at least 1 replica.")
+    whole = _Stacked(traffic, pools, how)
+    way = transfer or Transfer()
+    known = {"router": ROUTERS[router], "latency": way.latency, "per_token": way.per_token}
+    known |= {"prefills": fleet.replicas if decode else 0}
+    for name, value in known.items():
+        whole.state[name] = value
+    if router == "power-of-two":
+        whole.draws = (random or np.random.default_rng(0)).random(2 * len(traffic))
+    if loop is not None:
+        whole.parts[0].close(loop)
+        whole.state["clients"], whole.state["think"] = loop.concurrency, loop.think_seconds
+        whole.parts[0].state["clients"] = 0
+    worthwhile = len(traffic) >= WORTHWHILE and find_spec("numba") is not None
+    wanted = worthwhile if how.compile is None else how.compile
+    built_in = all(policy_of(pool.policy).number != OWN for pool in pools)
+    whole.run(wanted and built_in)
+    return whole.served(traffic, how.timeline)
+
+
+class _Stacked:
+    """The replicas of a cluster in arrays with a leading axis, one row of requests for all of them."""
+
+    def __init__(self, traffic: Requests, pools: list[Fleet], how: Options) -> None:
+        self.pools = pools
+        self.kinds = np.repeat(np.arange(len(pools)), [pool.replicas for pool in pools])
+        places = max(pool.limits.sequences for pool in pools)
+        samples = [
+            columns(traffic, pool.surface, pool.limits, policy_of(pool.policy), how.leaps, how.host) for pool in pools
+        ]
+        self.rows = samples[0].rows
+        self.own: dict[str, Array] = {}
+        self.own["units"] = np.zeros((len(self.kinds), len(samples[0].units)), UNIT)
+        for name in (*OWN_FIELDS, "gaps", "log"):
+            blanks = [_padded(getattr(sample, name), name, places) for sample in samples]
+            width = max(len(blank) for blank in blanks)
+            self.own[name] = np.stack([_wide(blanks[kind], width) for kind in self.kinds])
+        self.own["state"] = self.own["state"][:, 0]
+        if how.timeline:
+            self.own["log"] = np.zeros((len(self.kinds), LOG_ROWS), ENTRY)
+            self.own["state"]["log"] = True
+        if len(pools) > 1:
+            self.own["state"]["hands_over"][self.kinds == 0] = True
+        self.parts = [self._part(samples[kind], i) for i, kind in enumerate(self.kinds)]
+        self.state = np.full(1, record(ClusterState(), CLUSTER))
+        sessions = np.unique(traffic.session, return_inverse=True)[1]
+        self.sessions = np.where(traffic.session < 0, NOBODY, sessions)
+        self.homes = np.full(int(sessions.max(initial=0)) + 1, NOBODY)
+        self.draws = np.zeros(1)
+        self.logs: list[tuple[int, Array]] = []
+
+    def _part(self, sample: Columns, i: int) -> Columns:
+        own = {name: values[i] for name, values in self.own.items() if name != "state"}
+        return replace(sample, state=self.own["state"][i : i + 1], rows=self.rows, **own)
+
+    def run(self, fast: bool) -> None:
+        """Until nothing is left to do."""
+        more = self._more_compiled() if fast else self._more_in_objects()
+        for _ in more:
+            pass
+
+    def _more_compiled(self) -> Any:
+        if find_spec("numba") is None:
+            raise MissingExtraError("Compiled simulation needs numba: pip install 'silicast[simulate]'.")
+        from silicast.serving import compiled
+
+        shared = (self.state, self.rows, self.sessions, self.homes, self.draws)
+        own = tuple(self.own[name] for name in (*OWN_FIELDS, *OWN_LATER))
+        tables = tuple(compiled.tables(pool.surface) for pool in (self.pools[0], self.pools[-1]))
+        more = True
+        while more:
+            more = compiled.run_cluster(
+                shared, own, (self.parts[0].offsets, self.parts[0].hashes), tables, self.kinds, EVENTS
+            )
+            self._keep_logs()
+            yield
+
+    def _more_in_objects(self) -> Any:
+        replicas = [part.objects() for part in self.parts]
+        for replica in replicas:
+            replica.rows = replicas[0].rows
+        whole = Cluster(
+            ClusterState(*self.state[0].item()), replicas[0].rows, replicas, self.sessions.tolist(),
+            self.homes.tolist(), self.draws.tolist(),
+        )  # fmt: skip
+        more = True
+        while more:
+            more = run_cluster(whole, EVENTS)
+            self.own["state"]["logged"] = [replica.state.logged for replica in replicas]
+            self._keep_logs()
+            for replica in replicas:
+                replica.state.logged = 0
+            yield
+        for part, replica in zip(self.parts, replicas, strict=True):
+            part.take_back(replica)
+
+    def _keep_logs(self) -> None:
+        for i, logged in enumerate(self.own["state"]["logged"]):
+            if logged:
+                self.logs.append((i, self.own["log"][i, :logged].copy()))
+        self.own["state"]["logged"] = 0
+
+    def served(self, traffic: Requests, timeline: bool) -> Served:
+        """The outcome."""
+        rows, state = self.rows, self.own["state"]
+        return Served(
+            arrival=rows["sent"],
+            dispatched=rows["dispatched"],
+            first_token=rows["first"],
+            finished=rows["finished"],
+            output_tokens=traffic.output_tokens,
+            preemptions=rows["preemptions"],
+            cached_tokens=rows["cached"],
+            replica=rows["replica"],
+            state=rows["state"],
+            gaps=Gaps(self.own["gaps"].sum(axis=0)),
+            timeline=self._timeline() if timeline else None,
+            events=int(state["events"].sum()),
+            busy=float(state["busy"].sum()),
+        )
+
+    def _timeline(self) -> Timeline:
+        who = np.concatenate([np.full(len(log), i, np.int32) for i, log in self.logs])
+        entries = np.concatenate([log for _, log in self.logs])
+        order = np.argsort(entries["start"], kind="stable")
+        return Timeline(**{name: entries[name][order] for name in ENTRY.names or ()}, replica=who[order])
+
+
+def _padded(blank: Array, name: str, places: int) -> Array:
+    """Lists by place are as long as the largest replica needs."""
+    by_place = name in ("prompts", "chosen", "chunks", "since", "sizes")
+    return _wide(blank, places + 1) if by_place else blank
+
+
+def _wide(blank: Array, width: int) -> Array:
+    """The first entry repeated where a list is shorter than those of other replicas."""
+    if len(blank) >= width or not len(blank):
+        return blank
+    return np.concatenate([blank, np.full(width - len(blank), blank[0])])

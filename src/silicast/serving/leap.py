@@ -1,0 +1,125 @@
+"""Equal decode steps at once: how many there are, how long they take, and which of them ends after an arrival.
+
+While the same B sequences decode, their mean context grows by one token a step. The table of decode steps is linear in
+the context between knots, so the steps between two knots form an arithmetic series.
+"""
+
+import math
+
+import numpy as np
+
+from silicast.serving.state import BIN, BINS, NOBODY, SHORTEST_GAP, WHEEL, Replica
+from silicast.serving.surface import Surface, decode_seconds, knot
+
+#: one over the width of a bin of gaps
+PER_BIN = float(1 / np.log1p(BIN))
+
+
+def horizon(replica: Replica) -> int:
+    """Decode steps until somebody ends or until blocks run short, whichever is first; at least one."""
+    state = replica.state
+    steps = 1
+    while replica.wheel[(state.clock + steps) % WHEEL] == NOBODY and steps < WHEEL:
+        steps += 1
+    room = state.free + state.idle - state.margin
+    # within one round of the block every sequence needs one block
+    if room < (steps // state.block + 1) * state.decoding:
+        steps = min(steps, _steps_with_blocks(replica, room))
+    return steps
+
+
+def _steps_with_blocks(replica: Replica, room: int) -> int:
+    """Steps after the one already decided for which `room` blocks suffice, and that one."""
+    state = replica.state
+    if room < 0:
+        return 1
+    rounds = room // state.decoding
+    room -= rounds * state.decoding
+    steps = 1 + rounds * state.block
+    while replica.phases[(state.clock + steps) % state.block] <= room:
+        room -= replica.phases[(state.clock + steps) % state.block]
+        steps += 1
+    return int(steps)
+
+
+def blocks_for(replica: Replica, steps: int) -> int:
+    """Blocks that decode steps 2 .. `steps` of a leap take."""
+    state = replica.state
+    more = steps - 1
+    needed = more // state.block * state.decoding
+    for step in range(more % state.block):
+        needed += replica.phases[(state.clock + 1 + step) % state.block]
+    return int(needed)
+
+
+def leap_seconds(surface: Surface, batch: int, context: float, steps: int) -> float:
+    """Seconds of `steps` decode steps, the first behind `context` cached tokens on average."""
+    total = 0.0
+    while True:
+        n = _steps_in_segment(surface, context, steps)
+        first = decode_seconds(surface, batch, context)
+        total += n * (first + decode_seconds(surface, batch, context + n - 1)) / 2
+        if n == steps:
+            return total
+        steps -= n
+        context += n
+
+
+def steps_until(surface: Surface, batch: int, context: float, seconds: float, most: int) -> int:
+    """The first of `most` steps that ends `seconds` or later after the leap began."""
+    done, spent = 0, 0.0
+    while True:
+        n = _steps_in_segment(surface, context + done, most - done)
+        part = leap_seconds(surface, batch, context + done, n)
+        if spent + part >= seconds or done + n == most:
+            return done + _steps_of_series(surface, batch, context + done, seconds - spent, n)
+        done += n
+        spent += part
+
+
+def _steps_in_segment(surface: Surface, context: float, steps: int) -> int:
+    """Steps, at most `steps`, that begin before the next knot."""
+    k = knot(surface.contexts, context)
+    if k + 2 == len(surface.contexts) or context + steps - 1 <= surface.contexts[k + 1]:
+        return steps
+    return min(int(surface.contexts[k + 1] - context) + 1, steps)
+
+
+def _steps_of_series(surface: Surface, batch: int, context: float, seconds: float, most: int) -> int:
+    """Within one segment: the least n with n t + m n (n - 1) / 2 >= seconds, t the first step and m the growth."""
+    if most == 1:
+        return 1
+    t = decode_seconds(surface, batch, context)
+    m = (decode_seconds(surface, batch, context + most - 1) - t) / (most - 1)
+    b = t - m / 2
+    root = b * b + 2 * m * seconds
+    n = int(2 * seconds / (b + math.sqrt(max(root, 0.0)))) if b > 0 else 1
+    n = min(max(n, 1), most)
+    while n > 1 and leap_seconds(surface, batch, context, n - 1) >= seconds:
+        n -= 1
+    while n < most and leap_seconds(surface, batch, context, n) < seconds:
+        n += 1
+    return n
+
+
+def gap_bin(seconds: float) -> int:
+    """Bin of the histogram of gaps; what is beyond its ends counts in the last ones."""
+    if seconds <= SHORTEST_GAP:
+        return 0
+    return min(int(math.log(seconds / SHORTEST_GAP) * PER_BIN), BINS - 1)
+
+
+def count_gaps(replica: Replica, first: float, last: float, steps: int, weight: int) -> None:
+    """`steps` gaps, each of `weight` requests, that grow evenly from `first` to `last` seconds."""
+    low, high = gap_bin(first), gap_bin(last)
+    if low >= high:
+        replica.gaps[low] += steps * weight
+        return
+    done = 0
+    growth = (last - first) / max(steps - 1, 1)
+    for b in range(low, high):
+        border = SHORTEST_GAP * math.exp((b + 1) / PER_BIN)
+        below = min(int((border - first) / growth) + 1, steps)
+        replica.gaps[b] += max(below - done, 0) * weight
+        done = max(below, done)
+    replica.gaps[high] += (steps - done) * weight

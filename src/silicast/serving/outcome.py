@@ -1,0 +1,114 @@
+"""What the simulation tells: a row per request, events over time, and the gaps between tokens."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.serving.state import BIN, BINS, FINISHED, LOST, OPEN, REJECTED, SHORTEST_GAP
+
+Array = NDArray[Any]
+
+#: what `Served.state` says; `open`: still in the system when the run was interrupted
+STATES = {OPEN: "open", FINISHED: "finished", REJECTED: "rejected", LOST: "lost"}
+
+
+@dataclass(slots=True)
+class Gaps:
+    """Gaps between successive tokens of a request: a histogram of logarithmic bins 0.1 % wide, weighted by requests."""
+
+    weights: Array
+
+    @property
+    def seconds(self) -> Array:
+        """Middle of each bin."""
+        return np.asarray(SHORTEST_GAP * (1 + BIN) ** (np.arange(BINS) + 1 / 2))
+
+    def mean(self) -> float:
+        """Mean gap, seconds; NaN without gaps."""
+        total = self.weights.sum()
+        return float(self.weights @ self.seconds / total) if total else float("nan")
+
+    def percentile(self, q: float) -> float:
+        """The gap that q % of gaps do not exceed, seconds."""
+        below = np.cumsum(self.weights)
+        if not below[-1]:
+            return float("nan")
+        return float(self.seconds[min(np.searchsorted(below, q / PERCENT * below[-1]), BINS - 1)])
+
+
+#: a whole
+PERCENT = 100.0
+
+
+@dataclass(slots=True)
+class Timeline:
+    """One row per step or leap, in order of its beginning at each replica.
+
+    start, end       seconds
+    running, waiting requests at the end of the step, before it gives places free
+    kv_blocks        blocks held
+    kind             1 prefill, 2 decode, 3 both
+    steps            equal steps in the row
+    decodes, tokens  decoding requests and prompt tokens of each of these steps
+    """
+
+    start: Array
+    end: Array
+    running: Array
+    waiting: Array
+    kv_blocks: Array
+    kind: Array
+    steps: Array
+    decodes: Array
+    tokens: Array
+    replica: Array
+
+
+@dataclass(slots=True)
+class Served:
+    """Requests as they were served, columns in the order of the traffic. Times in seconds, NaN = did not happen.
+
+    arrival        the client sent it (a closed loop: its slot became free)
+    dispatched     it left the queue for the first time
+    first_token, finished   at the end of the step that made the token
+    cached_tokens  prompt tokens found in the prefix cache
+    state          see STATES
+    events         steps and leaps simulated; busy: seconds in which some step ran, summed over replicas
+    """
+
+    arrival: Array
+    dispatched: Array
+    first_token: Array
+    finished: Array
+    output_tokens: Array
+    preemptions: Array
+    cached_tokens: Array
+    replica: Array
+    state: Array
+    gaps: Gaps
+    timeline: Timeline | None
+    events: int
+    busy: float
+
+    @property
+    def done(self) -> Array:
+        """Which requests have all their tokens."""
+        return np.asarray(self.state == FINISHED)
+
+    @property
+    def ttft(self) -> Array:
+        """Seconds to the first token."""
+        return self.first_token - self.arrival
+
+    @property
+    def e2e(self) -> Array:
+        """Seconds to the last token."""
+        return self.finished - self.arrival
+
+    @property
+    def tpot(self) -> Array:
+        """Seconds per output token after the first; NaN for one token."""
+        later = np.where(self.output_tokens > 1, self.output_tokens - 1, np.nan)
+        return np.asarray((self.finished - self.first_token) / later)

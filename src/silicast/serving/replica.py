@@ -1,0 +1,252 @@
+"""One replica: a loop of events that leaps over equal steps.
+
+A step is decided, takes its time, and ends. When a step only decodes and the decision moved nobody, the next one would
+be the same: the loop takes all steps until a request ends, blocks run short or somebody arrives as one event. A leap
+ends at the boundary of the first step that ends after an arrival, as an engine would notice it.
+"""
+
+import numpy as np
+
+from silicast.serving.blocks import release, take, to_the_end, used
+from silicast.serving.leap import blocks_for, count_gaps, horizon, leap_seconds, steps_until
+from silicast.serving.policies import decide
+from silicast.serving.state import FINISHED, MOVING, NOBODY, REJECTED, WHEEL, Replica
+from silicast.serving.surface import Prompts, decode_seconds, step_seconds
+from silicast.serving.verbs import append, join_decoding, leave, leave_decoding, running_list
+
+#: kinds of steps in the log
+IDLE, PREFILL, DECODE, MIXED = range(4)
+
+
+def run(replica: Replica, most_events: int) -> bool:
+    """Take up to `most_events` events; False when nothing is left to do."""
+    state = replica.state
+    for _ in range(most_events):
+        coming = next_arrival(replica)
+        if coming <= state.until and coming < np.inf:
+            arrive(replica, coming)
+        elif state.until < np.inf:
+            complete(replica)
+            begin(replica)
+        else:
+            return False
+        if state.log and state.logged + 1 >= len(replica.log):
+            return True
+    return True
+
+
+def next_arrival(replica: Replica) -> float:
+    """When the next request comes; infinite when none does, or not before another one ends."""
+    arrived = replica.state.arrived
+    return replica.rows[arrived].entered if arrived < len(replica.rows) else np.inf
+
+
+def arrive(replica: Replica, time: float) -> None:
+    """Everybody who comes at `time` joins the queue; an idle replica begins, a leap ends at its next boundary."""
+    state = replica.state
+    waited = state.waiting
+    while next_arrival(replica) == time:
+        r = state.arrived
+        state.arrived += 1
+        enter(replica, r, time)
+    if state.until == np.inf:
+        state.now = time
+        begin(replica)
+    elif state.steps > 1 and (waited == 0 or state.classes > 1):
+        cut(replica, time)
+
+
+def enter(replica: Replica, r: int, time: float) -> None:
+    """r joins the queue at `time`, or is rejected because the whole cache could not hold it."""
+    row = replica.rows[r]
+    if row.loaded == 0:
+        row.dispatched = row.first = row.finished = row.token = np.nan
+    if row.prompt + (0 if replica.state.hands_over else row.output - 1) > replica.state.largest:
+        row.state = REJECTED
+        row.finished = time
+        _depart(replica, time)
+        return
+    append(replica, row.priority, r)
+    replica.state.waiting += 1
+
+
+def cut(replica: Replica, time: float) -> None:
+    """The leap ends with the first of its steps that ends at `time` or later."""
+    state = replica.state
+    if state.until <= time:
+        return
+    mean = state.context / state.decoding
+    steps = steps_until(replica.surface, state.decoding, mean, time - state.start, state.steps)
+    if steps < state.steps:
+        state.steps = steps
+        state.until = state.start + leap_seconds(replica.surface, state.decoding, mean, steps)
+
+
+def begin(replica: Replica) -> None:
+    """Decide the next step, and how often it can be repeated; without work the replica is idle."""
+    state = replica.state
+    state.moved = state.step_decodes = state.step_tokens = state.step_prompts = 0
+    state.step_cached = state.step_loaded = 0
+    state.step_pairs = 0.0
+    decide(replica)
+    state.start, state.steps, state.until = state.now, 1, np.inf
+    if state.step_tokens == 0 and state.step_decodes == 0:
+        # who comes with his cache begins to decode without a step
+        if state.step_loaded > 0:
+            state.until = state.now
+        return
+    mean = state.context / state.step_decodes if state.step_decodes else 0.0
+    if state.step_tokens == 0 and state.moved == 0 and state.leaps:
+        state.steps = horizon(replica)
+        state.until = state.now + leap_seconds(replica.surface, state.decoding, mean, state.steps)
+        return
+    prompts = Prompts(state.step_tokens, state.step_prompts - state.step_loaded, state.step_pairs, state.step_cached)
+    state.until = state.now + step_seconds(replica.surface, state.step_decodes, mean, prompts)
+
+
+def complete(replica: Replica) -> None:
+    """The running step, or leap, ends: tokens come out, requests end or begin to decode."""
+    state = replica.state
+    state.now = state.until
+    state.events += 1
+    state.busy += state.until - state.start
+    if state.log:
+        _log(replica)
+    if state.step_decodes:
+        _count(replica)
+        if state.steps > 1:
+            take(replica, blocks_for(replica, state.steps))
+        state.clock += state.steps
+        state.aged += state.steps
+        state.context += state.steps * state.decoding
+        _end_decoding(replica)
+    for i in range(state.step_prompts):
+        _advance(replica, replica.chosen[i], replica.chunks[i])
+    _prune(replica)
+
+
+def _count(replica: Replica) -> None:
+    """Gaps between the tokens that this step or leap makes."""
+    state = replica.state
+    mean = state.context / state.decoding
+    whole = state.until - state.start
+    first = whole if state.steps == 1 else decode_seconds(replica.surface, state.decoding, mean)
+    for i in range(state.groups):
+        if replica.sizes[i] > 0:
+            gap = state.start + first - replica.since[i]
+            count_gaps(replica, gap, gap, 1, replica.sizes[i])
+    if state.decoding > state.fresh:
+        gap = state.start + first - state.token
+        count_gaps(replica, gap, gap, 1, state.decoding - state.fresh)
+    if state.steps > 1:
+        second = decode_seconds(replica.surface, state.decoding, mean + 1)
+        last = decode_seconds(replica.surface, state.decoding, mean + state.steps - 1)
+        count_gaps(replica, second, last, state.steps - 1, state.decoding)
+    state.groups = state.fresh = 0
+    state.token = state.until
+
+
+def _end_decoding(replica: Replica) -> None:
+    """Requests whose last token this was leave."""
+    state = replica.state
+    r = replica.wheel[state.clock % WHEEL]
+    while r != NOBODY:
+        other = replica.rows[r].alongside
+        if replica.rows[r].end == state.clock:
+            leave_decoding(replica, r)
+            finish(replica, r)
+            state.ghosts += 1
+        r = other
+
+
+def _advance(replica: Replica, r: int, tokens: int) -> None:
+    """A prompt is `tokens` tokens further; with the last of them comes an output token."""
+    state, row = replica.state, replica.rows[r]
+    row.computed += tokens
+    if row.computed < row.target:
+        return
+    if row.loaded > 0:
+        row.loaded = 0
+        join_decoding(replica, r, row.first)
+        return
+    if row.target == row.prompt:
+        row.first = told(replica)
+    else:
+        count_gaps(replica, state.now - row.token, state.now - row.token, 1, 1)
+    if row.target - row.prompt + 1 == row.output:
+        finish(replica, r)
+        state.full = 0
+    elif state.hands_over:
+        hand_over(replica, r)
+    else:
+        join_decoding(replica, r, state.now)
+
+
+def _prune(replica: Replica) -> None:
+    """Prompts that are computed are no longer prompts."""
+    state = replica.state
+    kept = 0
+    for i in range(state.prompts):
+        r = replica.prompts[i]
+        if replica.rows[r].computed < replica.rows[r].target:
+            replica.prompts[kept] = r
+            kept += 1
+    state.prompts = kept
+
+
+def finish(replica: Replica, r: int) -> None:
+    """r has all its tokens and leaves."""
+    state, row = replica.state, replica.rows[r]
+    release(replica, r)
+    leave(replica, running_list(replica), r)
+    state.promised -= to_the_end(replica, r)
+    state.running -= 1
+    row.state = FINISHED
+    row.finished = told(replica)
+    _depart(replica, row.finished)
+
+
+def hand_over(replica: Replica, r: int) -> None:
+    """r will decode elsewhere; it keeps its blocks until its cache has arrived there."""
+    state, row = replica.state, replica.rows[r]
+    leave(replica, running_list(replica), r)
+    state.running -= 1
+    row.state = MOVING
+
+
+def _depart(replica: Replica, time: float) -> None:
+    """In a closed loop the client sends its next request."""
+    state = replica.state
+    state.finished += 1
+    if state.clients > 0:
+        coming = state.clients + state.finished - 1
+        if coming < len(replica.rows):
+            send(replica, coming, time + state.think)
+
+
+def send(replica: Replica, r: int, time: float) -> None:
+    """A client sends r at `time`; it queues when the front end has seen all of it, behind whoever was sent before."""
+    state, row = replica.state, replica.rows[r]
+    row.sent = time
+    row.entered = max(time + state.front + state.front_per_token * row.prompt, replica.rows[r - 1].entered)
+
+
+def told(replica: Replica) -> float:
+    """When the client has a token that the device has now: some decode steps later where results come late."""
+    state = replica.state
+    if state.lag == 0:
+        return state.now
+    batch = max(state.decoding, 1)
+    return state.now + state.lag * decode_seconds(replica.surface, batch, state.context / batch)
+
+
+def _log(replica: Replica) -> None:
+    """The step that ends, as it ran."""
+    state = replica.state
+    kind = DECODE if state.step_tokens == 0 else (MIXED if state.step_decodes else PREFILL)
+    entry = replica.log[state.logged]
+    entry.start, entry.end = state.start, state.until
+    entry.running, entry.waiting = state.running, state.waiting
+    entry.kv_blocks, entry.kind, entry.steps = used(replica), kind, state.steps
+    entry.decodes, entry.tokens = state.step_decodes, state.step_tokens
+    state.logged += 1

@@ -1,0 +1,257 @@
+"""The state of a replica: one row per request, a few numbers, and lists that run through the rows.
+
+The same functions run on it compiled and uncompiled. Compiled, rows are records of one array and the numbers are a
+record; uncompiled, they are the objects below. Requests are known by their row numbers; -1 is nobody.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.serving.surface import Surface
+
+Array = NDArray[Any]
+
+NOBODY = -1
+#: what became of a request: it is still in the system, it is done, it can never fit, its replica failed
+#: its cache is on its way to another replica
+OPEN, FINISHED, REJECTED, LOST, MOVING = range(5)
+#: a prefix that is in the cache though nobody holds it
+IDLE = 1
+#: logarithmic bins of the histogram of gaps between tokens: width 0.1 %, from 1 us to 10^5 s
+BIN, SHORTEST_GAP, LONGEST_GAP = 0.001, 1e-6, 1e5
+BINS = int(np.log(LONGEST_GAP / SHORTEST_GAP) / np.log1p(BIN)) + 1
+#: slots of the wheel that files decoding requests by their last step: a power of two; longer outputs go round again
+WHEEL = 1 << 12
+
+
+@dataclass(slots=True)
+class Row:
+    """A request on its way. Times in seconds, NaN = not yet, once it has entered.
+
+    sent         the client sends it; entered: it stands in the queue; dispatched: it left it for the first time
+    first, finished   the client has the first token, and the last
+    token        its last token came before it lost its place, or when it began to decode
+    end          step of the decode clock that makes its last token
+    target       tokens to compute before it decodes: its prompt, and what it had generated before it was preempted
+    computed     tokens of these in the cache
+    blocks       blocks of the cache it holds; units: those of them that others may share, counted in hashed blocks
+    hashed       hashed blocks of its prompt
+    cached       tokens found in the prefix cache when it was first admitted
+    following    the next request of its list (waiting or running); preceding: the one before
+    alongside    the next request that ends in the same slot of the wheel
+    replica      where it is; loaded: tokens whose cache comes from another replica (then it entered when that arrived)
+    """
+
+    sent: float = 0.0
+    entered: float = 0.0
+    dispatched: float = 0.0
+    first: float = 0.0
+    finished: float = 0.0
+    token: float = 0.0
+    end: int = 0
+    prompt: int = 0
+    output: int = 0
+    target: int = 0
+    computed: int = 0
+    blocks: int = 0
+    units: int = 0
+    hashed: int = 0
+    cached: int = 0
+    preemptions: int = 0
+    priority: int = 0
+    state: int = OPEN
+    following: int = 0
+    preceding: int = 0
+    alongside: int = 0
+    replica: int = 0
+    loaded: int = 0
+
+
+@dataclass(slots=True)
+class State:
+    """The numbers of a replica.
+
+    now, until    the last boundary of a step, and the next one (infinite = idle); start: when the leap began
+    steps         equal steps until then
+    clock         decode steps done; decoding: requests that decode; context: their cached tokens
+    owed          sum over decoding requests of the clock at which they end
+    running       requests that hold a place; waiting: those that queue; prompts: running ones that do not decode yet
+    free          blocks that hold nothing; idle: blocks of cached prefixes that nobody holds
+    promised      blocks that the running requests will hold when they end
+    oldest, newest  ends of the list of idle prefixes, least recently used first
+    most_tokens   tokens one step may carry; most_sequences: requests that may run together
+    block         tokens of a block; blocks: blocks in all; unit: tokens of a hashed block
+    spare         blocks that a policy keeps free when it admits; margin: blocks it wants to see beyond those it takes
+    classes       priorities; clients: requests in flight in a closed loop (0 = open); think: their pause, seconds
+    front, front_per_token   seconds from the client to the queue; lag: decode steps from the device to the client
+    moved         a request was admitted or preempted by the last decision
+    step_*        what the step carries: decoding requests, prompt tokens, prompts, query-key pairs, tokens cached
+    full, ghosts, aged, ratio   memory of a policy: nobody fits; decoding requests that ended since it looked; decode
+                  steps since it last estimated, and that estimate
+    token, groups, fresh   when the last decode step ended; groups of requests, and requests, that began to decode since
+    step_loaded   requests of the step whose cache has come from elsewhere and who will decode
+    hands_over    requests leave with their first token, to decode elsewhere; called: somebody came who may end a leap
+    arrived       rows that have come; finished: those that have left
+    preempted, events, logged   counters
+    leaps         whether equal steps are taken at once; log: whether events are logged
+    """
+
+    now: float = 0.0
+    until: float = np.inf
+    start: float = 0.0
+    think: float = 0.0
+    front: float = 0.0
+    front_per_token: float = 0.0
+    lag: float = 0.0
+    step_pairs: float = 0.0
+    ratio: float = 0.0
+    token: float = 0.0
+    busy: float = 0.0
+    steps: int = 0
+    clock: int = 0
+    decoding: int = 0
+    context: int = 0
+    owed: int = 0
+    running: int = 0
+    waiting: int = 0
+    prompts: int = 0
+    free: int = 0
+    idle: int = 0
+    promised: int = 0
+    oldest: int = NOBODY
+    newest: int = NOBODY
+    policy: int = 0
+    most_tokens: int = 0
+    most_sequences: int = 0
+    block: int = 1
+    blocks: int = 0
+    unit: int = 0
+    spare: int = 0
+    margin: int = 0
+    largest: int = 0
+    classes: int = 1
+    clients: int = 0
+    moved: int = 0
+    step_decodes: int = 0
+    step_tokens: int = 0
+    step_prompts: int = 0
+    step_cached: int = 0
+    step_loaded: int = 0
+    hands_over: int = 0
+    called: int = 0
+    full: int = 0
+    ghosts: int = 0
+    aged: int = 0
+    groups: int = 0
+    fresh: int = 0
+    arrived: int = 0
+    finished: int = 0
+    preempted: int = 0
+    events: int = 0
+    logged: int = 0
+    leaps: int = 1
+    log: int = 0
+
+
+@dataclass(slots=True)
+class Unit:
+    """A hashed block of a prefix.
+
+    claims       0 = not in the cache, IDLE = in it and held by nobody, IDLE + n = held by n requests
+    older, newer its neighbours among the idle ones, least recently used first
+    """
+
+    claims: int = 0
+    older: int = 0
+    newer: int = 0
+
+
+@dataclass(slots=True)
+class Replica:
+    """All that a policy and the event loop work on.
+
+    rows         requests; heads, tails: first and last of each list, a waiting list per priority, then the running one
+    wheel        first request that ends in a slot; phases: requests that need a block at each phase of the clock
+    prompts      running requests that do not decode yet, in the order of their admission
+    chosen, chunks   prompts of the step and their tokens
+    units        prefixes; offsets, hashes: which ones a prompt consists of
+    since, sizes groups of requests that began to decode: when, how many
+    gaps         weights of the histogram of gaps between tokens
+    log          (time, running, waiting, blocks, kind) of events
+    decide       the policy of a user, or None
+    """
+
+    state: State
+    rows: list[Row]
+    heads: list[int]
+    tails: list[int]
+    wheel: list[int]
+    phases: list[int]
+    prompts: list[int]
+    chosen: list[int]
+    chunks: list[int]
+    units: list[Unit]
+    offsets: list[int]
+    hashes: list[int]
+    since: list[float]
+    sizes: list[int]
+    gaps: Array
+    log: Array
+    surface: Surface
+    decide: "Decide"
+
+
+@dataclass(slots=True)
+class ClusterState:
+    """The numbers of a cluster.
+
+    prefills      replicas that compute prompts only (0 = all do everything); the others decode
+    latency, per_token   seconds that a cache travels: at least, and per token
+    clients, think   of a closed loop (0 = open); departed: requests that have ended in it
+    arrived       rows that have come; turn: of the round robin; moving: caches on their way; router: its number
+    """
+
+    latency: float = 0.0
+    per_token: float = 0.0
+    think: float = 0.0
+    prefills: int = 0
+    clients: int = 0
+    departed: int = 0
+    arrived: int = 0
+    turn: int = 0
+    moving: int = 0
+    router: int = 0
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Replicas that share their rows. draws: two random numbers per request; homes: replica of each session."""
+
+    state: ClusterState
+    rows: list[Row]
+    replicas: list[Replica]
+    sessions: list[int]
+    homes: list[int]
+    draws: list[float]
+
+
+Decide = Callable[[Replica], None]
+#: columns wider than 32 bits
+WIDE = ("end",)
+
+
+def layout(row: Any, wide: Sequence[str] = ()) -> np.dtype[Any]:
+    """The record that holds the fields of a dataclass: 64-bit where they are wide, times always."""
+    of = {float: "f8", int: "i4"}
+    kinds = {field.name: "i8" if field.name in wide else of[cast(type, field.type)] for field in fields(row)}
+    return np.dtype(list(kinds.items()), align=True)
+
+
+ROW = layout(Row, WIDE)
+STATE = layout(State, tuple(field.name for field in fields(State) if field.type is int))
+UNIT = layout(Unit)
+CLUSTER = layout(ClusterState, tuple(field.name for field in fields(ClusterState) if field.type is int))

@@ -1,0 +1,101 @@
+"""What holds in every run, whatever the policy."""
+
+import numpy as np
+from hypothesis import given, settings
+
+from silicast.serving.blocks import available, blocks_of
+from silicast.serving.columns import Columns, columns
+from silicast.serving.outcome import Served
+from silicast.serving.policies import POLICIES
+from silicast.serving.replica import run
+from silicast.serving.simulate import served, simulate
+from silicast.serving.state import FINISHED, IDLE, REJECTED, Replica
+from silicast.serving.verbs import generated
+from tests.serving.traffic import SURFACE, Case, cases
+
+#: policies that never let a request pass one that came earlier
+IN_ORDER = ("vllm", "sglang", "sarathi")
+
+
+def watched(case: Case) -> Served:
+    """The run, each decision looked at."""
+    policy = POLICIES[case.policy]
+    arrays = start(case)
+    replica = arrays.objects()
+
+    def decide(replica: Replica) -> None:
+        policy.decide(replica)
+        look(replica, case)
+
+    replica.decide = decide
+    while run(replica, 1 << 20):
+        pass
+    assert replica.state.running == replica.state.waiting == replica.state.decoding == replica.state.prompts == 0
+    assert available(replica) == case.limits.blocks
+    assert all(unit.claims <= IDLE for unit in replica.units)
+    arrays.take_back(replica)
+    return served(case.traffic, arrays, [])
+
+
+def start(case: Case) -> Columns:
+    whole = columns(case.traffic, SURFACE, case.limits, POLICIES[case.policy])
+    if case.loop is not None:
+        whole.close(case.loop)
+    return whole
+
+
+def look(replica: Replica, case: Case) -> None:
+    state = replica.state
+    assert state.free >= 0
+    assert available(replica) <= state.blocks
+    assert state.running <= case.limits.sequences
+    assert state.step_tokens <= case.limits.step_tokens
+    if case.policy in ("vllm", "sarathi"):
+        assert state.step_tokens + state.step_decodes <= case.limits.step_tokens
+    # nobody waits at an idle replica
+    assert state.step_tokens or state.step_decodes or not state.waiting
+    rows = members(replica)
+    assert len(rows) == state.running
+    decoding = [r for r in rows if replica.rows[r].computed == replica.rows[r].target]
+    assert len(decoding) == state.decoding
+    cached = [replica.rows[r].prompt + generated(replica, r) - 1 for r in decoding]
+    assert sum(cached) == state.context
+    if case.traffic.hashes is None:
+        growing = 1 if state.step_decodes else 0
+        held = sum(blocks_of(replica, tokens + growing) for tokens in cached)
+        held += sum(replica.rows[r].blocks for r in rows if r not in decoding)
+        assert held == state.blocks - available(replica)
+
+
+def members(replica: Replica) -> list[int]:
+    r, found = replica.heads[replica.state.classes], []
+    while r >= 0:
+        found.append(r)
+        r = replica.rows[r].following
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_a_run_keeps_its_books(case: Case) -> None:
+    out = watched(case)
+    done, traffic = out.state == FINISHED, case.traffic
+    assert np.all(done | (out.state == REJECTED))
+    needed = traffic.input_tokens + traffic.output_tokens - 1
+    assert np.all(needed[done] <= case.limits.blocks * case.limits.block_tokens)
+    # one token with the prompt, all others after a gap, none twice
+    assert out.gaps.weights.sum() == (traffic.output_tokens[done] - 1).sum()
+    assert np.all(out.arrival[done] <= out.dispatched[done])
+    assert np.all(out.dispatched[done] < out.first_token[done])
+    assert np.all(out.first_token[done] <= out.finished[done])
+    assert np.all((out.first_token == out.finished)[done] == (traffic.output_tokens[done] == 1))
+    assert np.all(out.cached_tokens < traffic.input_tokens)
+    if case.policy in IN_ORDER and not traffic.priority.any():
+        assert np.all(np.diff(out.dispatched[done]) >= 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases())
+def test_the_same_run_twice_is_the_same(case: Case) -> None:
+    one, other = (simulate(case.traffic, SURFACE, case.limits, case.policy, case.loop, compile=False) for _ in range(2))
+    np.testing.assert_array_equal(one.finished, other.finished)
