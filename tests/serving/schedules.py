@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from silicast.serving.columns import Limits, columns
+from silicast.serving.columns import Limits, Setting, columns
 from silicast.serving.policies import POLICIES
 from silicast.serving.replica import arrive, begin, complete, next_arrival
 from silicast.serving.requests import Requests
@@ -11,7 +11,7 @@ from silicast.serving.surface import constant_surface
 
 
 def plain_replica(traffic: Requests, surface: Any, limits: Limits, policy: str, leaps: bool = False) -> Replica:
-    return columns(traffic, surface, limits, POLICIES[policy], leaps).objects()
+    return columns(traffic, surface, limits, POLICIES[policy], Setting(leaps)).objects()
 
 
 def schedule(policy: str, traffic: Requests, limits: Limits) -> list[str]:

@@ -21,21 +21,21 @@ routers = st.sampled_from(list(ROUTERS))
 
 
 def fleet(case: Case, replicas: int) -> Fleet:
-    return Fleet(replicas, SURFACE, case.limits, case.policy)
+    return Fleet(replicas, case.surface, case.limits, case.policy)
 
 
 def run(case: Case, replicas: int, router: str, decoders: int = 0, **options: bool) -> Served:
     traffic = replace(case.traffic, session=np.arange(len(case.traffic)) % 5 - 1)
     return simulate_fleet(
         traffic, fleet(case, replicas), router, fleet(case, decoders) if decoders else None, Transfer(0.0123, 1.7e-5),
-        case.loop, np.random.default_rng(1), **options,
+        case.loop, **case.options, **options,
     )  # fmt: skip
 
 
 @settings(max_examples=60, deadline=None)
 @given(cases(), routers)
 def test_a_fleet_of_one_is_a_replica(case: Case, router: str) -> None:
-    alone = simulate(case.traffic, SURFACE, case.limits, case.policy, case.loop, compile=False)
+    alone = simulate(case.traffic, case.surface, case.limits, case.policy, case.loop, compile=False, **case.options)
     same(run(case, 1, router, compile=False), alone, 1e-12)
 
 
@@ -52,7 +52,7 @@ def test_nobody_is_lost(case: Case, router: str, replicas: int, decoders: int) -
         moved = case.traffic.output_tokens > 1
         assert np.all(out.replica[moved] >= replicas)
         assert np.all((out.finished - out.first_token)[moved] > 0.0123)
-    if done.all():
+    if done.all() and case.acceptance is None:
         assert out.gaps.weights.sum() == (case.traffic.output_tokens - 1).sum()
 
 

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 
 from silicast.serving.outcome import Served
 from silicast.serving.simulate import simulate
-from tests.serving.traffic import SURFACE, Case, cases
+from tests.serving.traffic import Case, cases
 
 COLUMNS = ("arrival", "dispatched", "first_token", "finished")
 COUNTS = ("state", "preemptions", "cached_tokens")
 
 
 def run(case: Case, **options: bool) -> Served:
-    return simulate(case.traffic, SURFACE, case.limits, case.policy, case.loop, **options)
+    return simulate(case.traffic, case.surface, case.limits, case.policy, case.loop, **case.options, **options)
 
 
 def same(one: Served, other: Served, tolerance: float) -> None:

@@ -1,6 +1,7 @@
 """Traffic, limits and step times for the properties of the simulator."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -24,6 +25,8 @@ def seconds(load: Load) -> np.ndarray:
 
 
 SURFACE: Surface = compile_surface(seconds, SEQUENCES, TOKENS, CONTEXT)
+#: every decoding sequence checks two guesses
+GUESSING: Surface = compile_surface(seconds, SEQUENCES, TOKENS, CONTEXT, query_tokens=3)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,15 @@ class Case:
     traffic: Requests
     limits: Limits
     loop: ClosedLoop | None
+    acceptance: float | None = None
+
+    @property
+    def surface(self) -> Surface:
+        return SURFACE if self.acceptance is None else GUESSING
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"acceptance": self.acceptance or 0.0, "random": np.random.default_rng(5)}
 
 
 def prefixed(traffic: Requests, random: np.random.Generator, block: int) -> Requests:
@@ -61,7 +73,8 @@ def cases(draw: st.DrawFn) -> Case:
         traffic = prefixed(traffic, random, BLOCK * draw(st.sampled_from([1, 2])))
     if policy == "vllm" and draw(st.booleans()):
         traffic = replace(traffic, priority=random.integers(0, 3, count))
-    tokens = draw(st.integers(SEQUENCES, TOKENS))
+    acceptance = draw(st.sampled_from([None, None, 0.0, 0.6, 1.0]))
+    tokens = draw(st.integers(SEQUENCES if acceptance is None else 3 * SEQUENCES, TOKENS))
     limits = Limits(tokens, draw(st.integers(1, SEQUENCES)), draw(st.integers(20, 300)), BLOCK)
     loop = ClosedLoop(draw(st.integers(1, 8)), float(random.exponential(0.1))) if draw(st.booleans()) else None
-    return Case(policy, traffic, limits, loop)
+    return Case(policy, traffic, limits, loop, acceptance)

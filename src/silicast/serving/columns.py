@@ -1,12 +1,13 @@
 """A replica in arrays, as it is built, as compiled code takes it and as results are read; and the same in objects."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from silicast.errors import InputError
+from silicast.serving.guesses import steps_with_guesses
 from silicast.serving.policies import Policy
 from silicast.serving.requests import ClosedLoop, Requests
 from silicast.serving.state import BINS, NOBODY, ROW, STATE, UNIT, WHEEL, Replica, Row, State, Unit
@@ -54,6 +55,16 @@ class Host:
     lag: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What else a run depends on: leaps taken at once, the host, the share of guesses accepted and who draws them."""
+
+    leaps: bool = True
+    host: Host = field(default_factory=Host)
+    acceptance: float = 0.0
+    random: np.random.Generator | None = None
+
+
 @dataclass(slots=True)
 class Columns:
     """The fields of `Replica` as arrays; `state` and `rows` are records."""
@@ -63,7 +74,7 @@ class Columns:
     heads: Array
     tails: Array
     wheel: Array
-    phases: Array
+    needs: Array
     prompts: Array
     chosen: Array
     chunks: Array
@@ -79,7 +90,7 @@ class Columns:
 
     def objects(self) -> Replica:
         """The same replica for plain Python: objects for records and lists for arrays are faster there."""
-        lists = ("heads", "tails", "wheel", "phases", "prompts", "chosen", "chunks")
+        lists = ("heads", "tails", "wheel", "needs", "prompts", "chosen", "chunks")
         more = ("offsets", "hashes", "since", "sizes")
         return Replica(
             state=State(*self.state[0].item()),
@@ -112,11 +123,16 @@ class Columns:
 
 
 def columns(
-    traffic: Requests, surface: Surface, limits: Limits, policy: Policy, leaps: bool = True, host: Host = Host()
+    traffic: Requests, surface: Surface, limits: Limits, policy: Policy, setting: Setting | None = None
 ) -> Columns:
     """An idle replica with all requests still to come. Raises InputError where the surface ends before the limits."""
     _within(surface, limits)
+    how = setting or Setting()
+    host = how.host
     rows = _rows(traffic, host)
+    if surface.query > 1:
+        random = how.random or np.random.default_rng(0)
+        rows["steps"] = steps_with_guesses(rows["steps"], surface.query - 1, how.acceptance, random)
     units, offsets, hashes = _prefixes(traffic, rows, limits)
     levels = int(rows["priority"].max(initial=0)) + 1
     places = limits.sequences + 1
@@ -126,7 +142,7 @@ def columns(
         heads=np.full(levels + 1, NOBODY),
         tails=np.full(levels + 1, NOBODY),
         wheel=np.full(WHEEL, NOBODY, np.int32),
-        phases=np.zeros(limits.block_tokens, np.int64),
+        needs=np.zeros(1 << int(rows["steps"].max(initial=0) + 1).bit_length(), np.int64),
         prompts=np.zeros(places, np.int64),
         chosen=np.zeros(places, np.int64),
         chunks=np.zeros(places, np.int64),
@@ -152,7 +168,7 @@ def columns(
         "spare": policy.spared(limits.blocks),
         "margin": policy.spare > 0,
         "largest": policy.largest(limits.blocks, limits.block_tokens),
-        "leaps": leaps,
+        "leaps": how.leaps,
         "front": host.front,
         "front_per_token": host.front_per_token,
         "lag": host.lag,
@@ -174,7 +190,7 @@ def _within(surface: Surface, limits: Limits) -> None:
 
 def record(blank: Any, kind: np.dtype[Any]) -> Any:
     """The fields of an object as a record."""
-    return np.array(tuple(getattr(blank, field.name) for field in fields(blank)), dtype=kind)
+    return np.array(tuple(getattr(blank, item.name) for item in fields(blank)), dtype=kind)
 
 
 def _rows(traffic: Requests, host: Host) -> Array:
@@ -185,6 +201,7 @@ def _rows(traffic: Requests, host: Host) -> Array:
     rows["entered"] = np.maximum.accumulate(traffic.arrival + reach)
     rows["prompt"] = rows["target"] = traffic.input_tokens
     rows["output"] = traffic.output_tokens
+    rows["steps"] = traffic.output_tokens - 1
     if traffic.priority.any():
         rows["priority"] = np.unique(traffic.priority, return_inverse=True)[1]
     return rows

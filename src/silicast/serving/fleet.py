@@ -23,7 +23,7 @@ Array = NDArray[Any]
 #: rows of the log of each replica between two looks at it
 LOG_ROWS = 1 << 12
 #: what each replica has its own of
-OWN_FIELDS = ("state", "heads", "tails", "wheel", "phases", "prompts", "chosen", "chunks", "since", "sizes")
+OWN_FIELDS = ("state", "heads", "tails", "wheel", "needs", "prompts", "chosen", "chunks", "since", "sizes")
 OWN_LATER = ("units", "gaps", "log")
 
 
@@ -52,12 +52,11 @@ def simulate_fleet(
     decode: Fleet | None = None,
     transfer: Transfer | None = None,
     loop: ClosedLoop | None = None,
-    random: np.random.Generator | None = None,
     **options: Any,
 ) -> Served:
     """The requests as a fleet serves them; with `decode` the first fleet computes prompts and the second one decodes.
 
-    `random` draws the replicas that the router `power-of-two` compares. Options: see `simulate.Options`.
+    Options: see `simulate.Options`; `random` also draws the replicas that the router `power-of-two` compares.
     Raises InputError, NotFoundError for an unknown router.
     """
     if router not in ROUTERS:
@@ -73,7 +72,7 @@ def simulate_fleet(
     for name, value in known.items():
         whole.state[name] = value
     if router == "power-of-two":
-        whole.draws = (random or np.random.default_rng(0)).random(2 * len(traffic))
+        whole.draws = (how.random or np.random.default_rng(0)).random(2 * len(traffic))
     if loop is not None:
         whole.parts[0].close(loop)
         whole.state["clients"], whole.state["think"] = loop.concurrency, loop.think_seconds
@@ -92,10 +91,9 @@ class _Stacked:
         self.pools = pools
         self.kinds = np.repeat(np.arange(len(pools)), [pool.replicas for pool in pools])
         places = max(pool.limits.sequences for pool in pools)
-        samples = [
-            columns(traffic, pool.surface, pool.limits, policy_of(pool.policy), how.leaps, how.host) for pool in pools
-        ]
-        self.rows = samples[0].rows
+        samples = [columns(traffic, pool.surface, pool.limits, policy_of(pool.policy), how.setting) for pool in pools]
+        # the last fleet decodes
+        self.rows = samples[-1].rows
         self.own: dict[str, Array] = {}
         self.own["units"] = np.zeros((len(self.kinds), len(samples[0].units)), UNIT)
         for name in (*OWN_FIELDS, "gaps", "log"):

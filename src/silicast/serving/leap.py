@@ -1,7 +1,8 @@
 """Equal decode steps at once: how many there are, how long they take, and which of them ends after an arrival.
 
-While the same B sequences decode, their mean context grows by one token a step. The table of decode steps is linear in
-the context between knots, so the steps between two knots form an arithmetic series.
+While the same B sequences decode, their mean context grows by the same amount every step: one token without guesses.
+The table of decode steps is linear in the context between knots, so the steps between two knots form an arithmetic
+series.
 """
 
 import math
@@ -22,82 +23,81 @@ def horizon(replica: Replica) -> int:
     while replica.wheel[(state.clock + steps) % WHEEL] == NOBODY and steps < WHEEL:
         steps += 1
     room = state.free + state.idle - state.margin
-    # within one round of the block every sequence needs one block
-    if room < (steps // state.block + 1) * state.decoding:
-        steps = min(steps, _steps_with_blocks(replica, room))
+    # within one round of the block a sequence needs one block, and one for its guesses
+    if room < (steps * replica.surface.query // state.block + 2) * state.decoding:
+        steps = _steps_with_blocks(replica, room, steps)
     return steps
 
 
-def _steps_with_blocks(replica: Replica, room: int) -> int:
-    """Steps after the one already decided for which `room` blocks suffice, and that one."""
-    state = replica.state
-    if room < 0:
-        return 1
-    rounds = room // state.decoding
-    room -= rounds * state.decoding
-    steps = 1 + rounds * state.block
-    while replica.phases[(state.clock + steps) % state.block] <= room:
-        room -= replica.phases[(state.clock + steps) % state.block]
+def _steps_with_blocks(replica: Replica, room: int, most: int) -> int:
+    """Steps, the one already decided among them, for which `room` blocks suffice."""
+    last, clock = len(replica.needs) - 1, replica.state.clock
+    steps = 1
+    while steps < most and replica.needs[(clock + steps) & last] <= room:
+        room -= replica.needs[(clock + steps) & last]
         steps += 1
-    return int(steps)
+    return steps
 
 
-def blocks_for(replica: Replica, steps: int) -> int:
-    """Blocks that decode steps 2 .. `steps` of a leap take."""
-    state = replica.state
-    more = steps - 1
-    needed = more // state.block * state.decoding
-    for step in range(more % state.block):
-        needed += replica.phases[(state.clock + 1 + step) % state.block]
-    return int(needed)
+def pass_steps(replica: Replica, steps: int) -> int:
+    """The clock goes on by `steps` decode steps; returns the blocks that all but the first of them took."""
+    last, clock = len(replica.needs) - 1, replica.state.clock
+    replica.needs[clock & last] = 0
+    taken = 0
+    for step in range(clock + 1, clock + steps):
+        taken += replica.needs[step & last]
+        replica.needs[step & last] = 0
+    replica.state.clock += steps
+    return taken
 
 
-def leap_seconds(surface: Surface, batch: int, context: float, steps: int) -> float:
-    """Seconds of `steps` decode steps, the first behind `context` cached tokens on average."""
+def leap_seconds(surface: Surface, batch: int, context: float, pace: float, steps: int) -> float:
+    """Seconds of `steps` decode steps, the first behind `context` cached tokens on average, each `pace` more."""
     total = 0.0
     while True:
-        n = _steps_in_segment(surface, context, steps)
+        n = _steps_in_segment(surface, context, pace, steps)
         first = decode_seconds(surface, batch, context)
-        total += n * (first + decode_seconds(surface, batch, context + n - 1)) / 2
+        total += n * (first + decode_seconds(surface, batch, context + (n - 1) * pace)) / 2
         if n == steps:
             return total
         steps -= n
-        context += n
+        context += n * pace
 
 
-def steps_until(surface: Surface, batch: int, context: float, seconds: float, most: int) -> int:
+def steps_until(surface: Surface, batch: int, context: float, pace: float, seconds: float, most: int) -> int:
     """The first of `most` steps that ends `seconds` or later after the leap began."""
     done, spent = 0, 0.0
     while True:
-        n = _steps_in_segment(surface, context + done, most - done)
-        part = leap_seconds(surface, batch, context + done, n)
+        start = context + done * pace
+        n = _steps_in_segment(surface, start, pace, most - done)
+        part = leap_seconds(surface, batch, start, pace, n)
         if spent + part >= seconds or done + n == most:
-            return done + _steps_of_series(surface, batch, context + done, seconds - spent, n)
+            return done + _steps_of_series(surface, batch, start, pace, seconds - spent, n)
         done += n
         spent += part
 
 
-def _steps_in_segment(surface: Surface, context: float, steps: int) -> int:
+def _steps_in_segment(surface: Surface, context: float, pace: float, steps: int) -> int:
     """Steps, at most `steps`, that begin before the next knot."""
     k = knot(surface.contexts, context)
-    if k + 2 == len(surface.contexts) or context + steps - 1 <= surface.contexts[k + 1]:
+    if k + 2 == len(surface.contexts) or context + (steps - 1) * pace <= surface.contexts[k + 1]:
         return steps
-    return min(int(surface.contexts[k + 1] - context) + 1, steps)
+    return min(int((surface.contexts[k + 1] - context) / pace) + 1, steps)
 
 
-def _steps_of_series(surface: Surface, batch: int, context: float, seconds: float, most: int) -> int:
+def _steps_of_series(surface: Surface, batch: int, context: float, pace: float, seconds: float, most: int) -> int:
     """Within one segment: the least n with n t + m n (n - 1) / 2 >= seconds, t the first step and m the growth."""
     if most == 1:
         return 1
     t = decode_seconds(surface, batch, context)
-    m = (decode_seconds(surface, batch, context + most - 1) - t) / (most - 1)
+    m = (decode_seconds(surface, batch, context + (most - 1) * pace) - t) / (most - 1)
     b = t - m / 2
     root = b * b + 2 * m * seconds
     n = int(2 * seconds / (b + math.sqrt(max(root, 0.0)))) if b > 0 else 1
     n = min(max(n, 1), most)
-    while n > 1 and leap_seconds(surface, batch, context, n - 1) >= seconds:
+    while n > 1 and leap_seconds(surface, batch, context, pace, n - 1) >= seconds:
         n -= 1
-    while n < most and leap_seconds(surface, batch, context, n) < seconds:
+    while n < most and leap_seconds(surface, batch, context, pace, n) < seconds:
         n += 1
     return n
 

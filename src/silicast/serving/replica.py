@@ -8,7 +8,7 @@ ends at the boundary of the first step that ends after an arrival, as an engine 
 import numpy as np
 
 from silicast.serving.blocks import release, take, to_the_end, used
-from silicast.serving.leap import blocks_for, count_gaps, horizon, leap_seconds, steps_until
+from silicast.serving.leap import count_gaps, horizon, leap_seconds, pass_steps, steps_until
 from silicast.serving.policies import decide
 from silicast.serving.state import FINISHED, MOVING, NOBODY, REJECTED, WHEEL, Replica
 from silicast.serving.surface import Prompts, decode_seconds, step_seconds
@@ -76,10 +76,11 @@ def cut(replica: Replica, time: float) -> None:
     if state.until <= time:
         return
     mean = state.context / state.decoding
-    steps = steps_until(replica.surface, state.decoding, mean, time - state.start, state.steps)
+    pace = state.growth / state.decoding
+    steps = steps_until(replica.surface, state.decoding, mean, pace, time - state.start, state.steps)
     if steps < state.steps:
         state.steps = steps
-        state.until = state.start + leap_seconds(replica.surface, state.decoding, mean, steps)
+        state.until = state.start + leap_seconds(replica.surface, state.decoding, mean, pace, steps)
 
 
 def begin(replica: Replica) -> None:
@@ -98,7 +99,8 @@ def begin(replica: Replica) -> None:
     mean = state.context / state.step_decodes if state.step_decodes else 0.0
     if state.step_tokens == 0 and state.moved == 0 and state.leaps:
         state.steps = horizon(replica)
-        state.until = state.now + leap_seconds(replica.surface, state.decoding, mean, state.steps)
+        pace = state.growth / state.decoding
+        state.until = state.now + leap_seconds(replica.surface, state.decoding, mean, pace, state.steps)
         return
     prompts = Prompts(state.step_tokens, state.step_prompts - state.step_loaded, state.step_pairs, state.step_cached)
     state.until = state.now + step_seconds(replica.surface, state.step_decodes, mean, prompts)
@@ -114,11 +116,9 @@ def complete(replica: Replica) -> None:
         _log(replica)
     if state.step_decodes:
         _count(replica)
-        if state.steps > 1:
-            take(replica, blocks_for(replica, state.steps))
-        state.clock += state.steps
+        take(replica, pass_steps(replica, state.steps))
         state.aged += state.steps
-        state.context += state.steps * state.decoding
+        state.context += state.steps * state.growth
         _end_decoding(replica)
     for i in range(state.step_prompts):
         _advance(replica, replica.chosen[i], replica.chunks[i])
@@ -139,8 +139,9 @@ def _count(replica: Replica) -> None:
         gap = state.start + first - state.token
         count_gaps(replica, gap, gap, 1, state.decoding - state.fresh)
     if state.steps > 1:
-        second = decode_seconds(replica.surface, state.decoding, mean + 1)
-        last = decode_seconds(replica.surface, state.decoding, mean + state.steps - 1)
+        pace = state.growth / state.decoding
+        second = decode_seconds(replica.surface, state.decoding, mean + pace)
+        last = decode_seconds(replica.surface, state.decoding, mean + (state.steps - 1) * pace)
         count_gaps(replica, second, last, state.steps - 1, state.decoding)
     state.groups = state.fresh = 0
     state.token = state.until

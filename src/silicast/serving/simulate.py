@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from silicast.errors import MissingExtraError
-from silicast.serving.columns import ENTRY, LOG_ROWS, Columns, Host, Limits, columns
+from silicast.serving.columns import ENTRY, LOG_ROWS, Columns, Host, Limits, Setting, columns
 from silicast.serving.outcome import Gaps, Served, Timeline
 from silicast.serving.policies import DEFAULT, OWN, policy_of
 from silicast.serving.replica import run
@@ -26,12 +26,20 @@ EVENTS = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Options:
     """compile: None = where it pays; leaps: equal steps at once (False is the test of it); timeline: log the steps;
-    host: what surrounds the steps."""
+    host: what surrounds the steps; acceptance: share of guessed tokens that is accepted, drawn by `random`, where the
+    surface has steps with guesses."""
 
     compile: bool | None = None
     leaps: bool = True
     timeline: bool = False
     host: Host = field(default_factory=Host)
+    acceptance: float = 0.0
+    random: np.random.Generator | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """What the replica is built with."""
+        return Setting(self.leaps, self.host, self.acceptance, self.random)
 
 
 def simulate(
@@ -49,7 +57,7 @@ def simulate(
     """
     how = Options(**options)
     chosen = policy_of(policy)
-    whole = columns(traffic, surface, limits, chosen, how.leaps, how.host)
+    whole = columns(traffic, surface, limits, chosen, how.setting)
     if loop is not None:
         whole.close(loop)
     worthwhile = len(traffic) >= WORTHWHILE and find_spec("numba") is not None

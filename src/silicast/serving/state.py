@@ -36,6 +36,7 @@ class Row:
     first, finished   the client has the first token, and the last
     token        its last token came before it lost its place, or when it began to decode
     end          step of the decode clock that makes its last token
+    steps        decode steps that make all its tokens but the first: as many as these, fewer when guesses are accepted
     target       tokens to compute before it decodes: its prompt, and what it had generated before it was preempted
     computed     tokens of these in the cache
     blocks       blocks of the cache it holds; units: those of them that others may share, counted in hashed blocks
@@ -55,6 +56,7 @@ class Row:
     end: int = 0
     prompt: int = 0
     output: int = 0
+    steps: int = 0
     target: int = 0
     computed: int = 0
     blocks: int = 0
@@ -77,8 +79,8 @@ class State:
 
     now, until    the last boundary of a step, and the next one (infinite = idle); start: when the leap began
     steps         equal steps until then
-    clock         decode steps done; decoding: requests that decode; context: their cached tokens
-    owed          sum over decoding requests of the clock at which they end
+    clock         decode steps done; decoding: requests that decode
+    context, growth   their cached tokens, and how many they add in a step
     running       requests that hold a place; waiting: those that queue; prompts: running ones that do not decode yet
     free          blocks that hold nothing; idle: blocks of cached prefixes that nobody holds
     promised      blocks that the running requests will hold when they end
@@ -108,14 +110,14 @@ class State:
     front_per_token: float = 0.0
     lag: float = 0.0
     step_pairs: float = 0.0
+    context: float = 0.0
+    growth: float = 0.0
     ratio: float = 0.0
     token: float = 0.0
     busy: float = 0.0
     steps: int = 0
     clock: int = 0
     decoding: int = 0
-    context: int = 0
-    owed: int = 0
     running: int = 0
     waiting: int = 0
     prompts: int = 0
@@ -175,7 +177,8 @@ class Replica:
     """All that a policy and the event loop work on.
 
     rows         requests; heads, tails: first and last of each list, a waiting list per priority, then the running one
-    wheel        first request that ends in a slot; phases: requests that need a block at each phase of the clock
+    wheel        first request that ends in a slot; needs: blocks that decoding requests will take in the steps to
+                 come, by the clock modulo its length, a power of two
     prompts      running requests that do not decode yet, in the order of their admission
     chosen, chunks   prompts of the step and their tokens
     units        prefixes; offsets, hashes: which ones a prompt consists of
@@ -190,7 +193,7 @@ class Replica:
     heads: list[int]
     tails: list[int]
     wheel: list[int]
-    phases: list[int]
+    needs: list[int]
     prompts: list[int]
     chosen: list[int]
     chunks: list[int]

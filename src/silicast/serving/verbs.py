@@ -89,8 +89,9 @@ def last_decoding(replica: Replica) -> int:
 
 
 def needs_block(replica: Replica, r: int) -> bool:
-    """Whether the next token of r, which decodes, begins a new block."""
-    return replica.state.clock % replica.state.block == _phase(replica, r)
+    """Whether the next step of r, which decodes, takes a new block."""
+    done = steps_done(replica, r)
+    return _held(replica, r, done) > _held(replica, r, done - 1)
 
 
 def left(replica: Replica, r: int) -> int:
@@ -103,7 +104,25 @@ def generated(replica: Replica, r: int) -> int:
     row = replica.rows[r]
     if row.computed < row.target:
         return row.target - row.prompt
-    return row.output - (row.end - replica.state.clock)
+    return written(replica, r, steps_done(replica, r))
+
+
+def steps_done(replica: Replica, r: int) -> int:
+    """Decode steps of r, which decodes, so far; those that a recomputed prompt stands for count."""
+    return replica.rows[r].steps - (replica.rows[r].end - replica.state.clock)
+
+
+def written(replica: Replica, r: int, steps: int) -> int:
+    """Output tokens of r after so many decode steps: one from its prompt, the others evenly."""
+    row = replica.rows[r]
+    return 1 + steps * (row.output - 1) // max(row.steps, 1)
+
+
+def _held(replica: Replica, r: int, steps: int) -> int:
+    """Blocks of r in the decode step after `steps` others: for what it has, and for the guesses of the step."""
+    row = replica.rows[r]
+    tokens = written(replica, r, steps) + replica.surface.query - 1
+    return blocks_of(replica, row.prompt + min(tokens, row.output - 1))
 
 
 def fits(replica: Replica, r: int, cached: int, tokens: int) -> bool:
@@ -112,8 +131,8 @@ def fits(replica: Replica, r: int, cached: int, tokens: int) -> bool:
 
 
 def needed_to_decode(replica: Replica) -> int:
-    """Blocks that the decoding requests need for their next token."""
-    return replica.phases[replica.state.clock % replica.state.block]
+    """Blocks that the decoding requests need for their next step."""
+    return replica.needs[replica.state.clock & (len(replica.needs) - 1)]
 
 
 def missing_to_decode(replica: Replica) -> int:
@@ -161,12 +180,12 @@ def prefill(replica: Replica, r: int, tokens: int) -> None:
 
 
 def decode(replica: Replica) -> int:
-    """The step makes the next token of every decoding request; returns how many they are."""
+    """The step makes the next token of every decoding request, or checks guesses; returns the tokens it computes."""
     state = replica.state
     if state.decoding > 0:
         take(replica, needed_to_decode(replica))
         state.step_decodes = state.decoding
-    return state.decoding
+    return state.decoding * replica.surface.query
 
 
 def preempt(replica: Replica, r: int, back: bool = False) -> None:
@@ -176,13 +195,13 @@ def preempt(replica: Replica, r: int, back: bool = False) -> None:
         _forget_prompt(replica, r)
         _take_back(replica, r)
     else:
-        written = generated(replica, r)
+        tokens, done = generated(replica, r), steps_done(replica, r)
         leave_decoding(replica, r)
         if state.step_decodes > 0:
-            # its next token has its place already
-            row.blocks = blocks_of(replica, row.prompt + written)
+            # its next step has its blocks already
+            row.blocks = _held(replica, r, done)
             state.step_decodes -= 1
-        row.target = row.prompt + written
+        row.target = row.prompt + tokens
     row.computed = row.loaded = 0
     release(replica, r)
     leave(replica, running_list(replica), r)
@@ -226,14 +245,15 @@ def _take_back(replica: Replica, r: int) -> None:
 def join_decoding(replica: Replica, r: int, token: float) -> None:
     """r has computed its target and decodes from now on; its last token came at `token`."""
     state, row = replica.state, replica.rows[r]
-    row.end = state.clock + row.output - (row.target - row.prompt + 1)
+    done = _steps_for(replica, r, row.target - row.prompt + 1)
+    row.end = state.clock + row.steps - done
     slot = row.end % WHEEL
     row.alongside = replica.wheel[slot]
     replica.wheel[slot] = r
-    replica.phases[_phase(replica, r)] += 1
     state.decoding += 1
-    state.context += row.target
-    state.owed += row.end
+    state.growth += pace(replica, r)
+    state.context += row.prompt + done * pace(replica, r)
+    _expect(replica, r, done, 1)
     row.token = token
     if state.groups == 0 or replica.since[state.groups - 1] != token:
         replica.since[state.groups] = token
@@ -247,13 +267,18 @@ def leave_decoding(replica: Replica, r: int) -> None:
     """r no longer decodes: it is done or preempted. Its blocks are brought up to what it has cached."""
     state, row = replica.state, replica.rows[r]
     _take_from_wheel(replica, r)
-    tokens = row.prompt + row.output - (row.end - state.clock) - 1
-    row.blocks = blocks_of(replica, tokens)
-    replica.phases[_phase(replica, r)] -= 1
+    done = steps_done(replica, r)
+    fresh = done == _steps_for(replica, r, row.target - row.prompt + 1)
+    if not fresh:
+        row.blocks = _held(replica, r, done - 1)
+    _expect(replica, r, done, -1)
     state.decoding -= 1
-    state.context -= tokens
-    state.owed -= row.end
-    if row.end - state.clock == row.output - (row.target - row.prompt + 1) and state.fresh > 0:
+    state.growth -= pace(replica, r)
+    state.context -= row.prompt + done * pace(replica, r)
+    if state.decoding == 0:
+        # what rounding has left
+        state.growth = state.context = 0.0
+    if fresh and state.fresh > 0:
         _leave_group(replica, r)
     else:
         row.token = state.token
@@ -279,10 +304,26 @@ def _take_from_wheel(replica: Replica, r: int) -> None:
     replica.rows[other].alongside = replica.rows[r].alongside
 
 
-def _phase(replica: Replica, r: int) -> int:
-    """Steps of the clock, modulo the block, in which r begins a new block: when its cached tokens fill the last one."""
+def pace(replica: Replica, r: int) -> float:
+    """Tokens that r writes in a decode step on average."""
+    return (replica.rows[r].output - 1) / max(replica.rows[r].steps, 1)
+
+
+def _steps_for(replica: Replica, r: int, tokens: int) -> int:
+    """Decode steps after which r has `tokens` output tokens: the least that write as many."""
     row = replica.rows[r]
-    return (row.end - row.prompt - row.output + 1) % replica.state.block
+    return -(-(tokens - 1) * row.steps // max(row.output - 1, 1))
+
+
+def _expect(replica: Replica, r: int, done: int, sign: int) -> None:
+    """Add to the blocks needed in the steps to come those of r after `done` steps, or take them out again."""
+    row, block = replica.rows[r], replica.state.block
+    last = len(replica.needs) - 1
+    spare = row.prompt + replica.surface.query - 1
+    for held in range(row.blocks + 1, _held(replica, r, row.steps - 1) + 1):
+        # the block after `held - 1` full ones is needed when as many tokens and one more are there
+        step = max(_steps_for(replica, r, (held - 1) * block + 1 - spare), done)
+        replica.needs[(replica.state.clock + step - done) & last] += sign
 
 
 def append(replica: Replica, at: int, r: int) -> None:
