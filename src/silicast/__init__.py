@@ -1,6 +1,6 @@
 """Silicast: how will this model run on that chip, in what deployment, at what cost, and how sure are we?
 
-The verbs are functions (`compare`, `forecast`, `forecast_many`, `fit`), the nouns are classes. Everything is loaded
+The verbs are functions (`compare`, `forecast`, `forecast_many`, `fit`, `simulate`), the nouns are classes. Everything is loaded
 when it is used, so that `import silicast` costs nothing.
 """
 
@@ -22,7 +22,9 @@ _WHERE = {
     "PoolModel": "silicast.pool",
     "Precision": "silicast.scenario",
     "Setup": "silicast.api",
+    "Scenario": "silicast.simulation",
     "SilicastError": "silicast.errors",
+    "Simulation": "silicast.simulation",
     "Speculation": "silicast.scenario",
     "Stack": "silicast.stack",
     "System": "silicast.hardware",
@@ -34,6 +36,8 @@ _WHERE = {
     "forecast_many": "silicast.api",
     "pool_model": "silicast.api",
     "read_model": "silicast.model",
+    "read_scenario": "silicast.simulation",
+    "simulate": "silicast.api",
 }
 
 __all__ = sorted(_WHERE)

@@ -5,6 +5,7 @@ silicast.compare("deepseek-ai/DeepSeek-R1", ["ascend-910c", "h100-sxm"])
 silicast.forecast("Qwen/Qwen3-32B", "h200-sxm", silicast.Workload(4096, 1024, concurrency=64), tp=2)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -27,6 +28,8 @@ from silicast.planning.compare import compare as _compare
 from silicast.planning.place import DEVICES, Placement, Sizes, given_layout, place
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Load, Precision, Speculation, Targets, Workload
+from silicast.simulation import Scenario, Simulation
+from silicast.simulation.run import run
 
 TARGETS = Targets(2000.0, 50.0)
 SIZES = tuple(item.name for item in fields(Sizes))
@@ -215,3 +218,21 @@ def _check_told_apart(pools: list[PoolModel]) -> None:
                 f"Two of the chips have the id '{one.id}' but different numbers: give the chip file an id of its own, "
                 f'such as id = "my-{one.id}".'
             )
+
+
+def simulate(scenario: Scenario, told: Callable[[int, int], None] | None = None) -> Simulation:
+    """What the users of a service feel: the traffic of `scenario` through its deployment.
+
+    `told(requests done, all of them)` is progress. Raises InputError, TraceError, DoesNotFitError.
+    """
+    pools = []
+    for table in scenario.deployment.pools:
+        setup = Setup(
+            table.system, table.stack, table.weights, table.activations, table.kv_cache, table.speculation(),
+            table.balanced, table.microbatches, table.kv_blocks,
+        )  # fmt: skip
+        pool = pool_model(scenario.deployment.model, table.chip, setup)
+        pool.model.check(table.layout())
+        pool.machine.check_devices(table.layout().devices)
+        pools.append(pool)
+    return run(scenario, pools, told)

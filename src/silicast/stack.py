@@ -141,6 +141,7 @@ class Stack(Frozen):
     microbatches_*       2 = halves of a batch overlap each other's exchange by default
     microbatch_streams   2 = each half computes on a stream of its own, so that they hide each other's launches too
     fused                names of FUSIONS; `habits` are those of some architectures only
+    policy               name of its scheduling policy in a simulation, where its scheduler does not say it
     host_of              stack whose scheduler and workers it runs: its host times hold where none of its own are fitted
     facts                why: a source for each field that is not a number of its own
     """
@@ -166,6 +167,7 @@ class Stack(Frozen):
     microbatch_streams: Literal[1, 2] = 1
     fused: tuple[str, ...] = ()
     host_of: str | None = None
+    policy: str | None = None
     habits: tuple[Habit, ...] = ()
     casts: tuple[Cast, ...] = ()
     natives: tuple[Native, ...] = ()

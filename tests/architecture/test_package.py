@@ -23,8 +23,10 @@ PUBLIC = [
     "Pool",
     "PoolModel",
     "Precision",
+    "Scenario",
     "Setup",
     "SilicastError",
+    "Simulation",
     "Speculation",
     "Stack",
     "System",
@@ -36,6 +38,8 @@ PUBLIC = [
     "forecast_many",
     "pool_model",
     "read_model",
+    "read_scenario",
+    "simulate",
 ]
 
 #: who may touch files

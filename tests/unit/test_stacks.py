@@ -36,7 +36,7 @@ SHIPPED = (
 
 #: fields that name the stack or bring a source of their own, and those that a file may leave out
 OWN = {"id", "name", "vendors", "note", "facts", "memory_share", "casts", "natives", "variants", "habits"}
-OPTIONAL = {"exchange_wide", "wide_from", "microbatch_streams", "host_of"}
+OPTIONAL = {"exchange_wide", "wide_from", "microbatch_streams", "host_of", "policy"}
 
 ASSUMED = "Assumption of Silicast"
 

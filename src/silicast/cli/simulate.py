@@ -168,8 +168,7 @@ def _check_single(find: bool, profile: str) -> None:
 
 
 def _run(scenario: Scenario, told: Any) -> Simulation:
-    answer: Simulation = api.simulate(scenario, told)  # type: ignore[attr-defined]
-    return answer
+    return api.simulate(scenario, told)
 
 
 @contextmanager

@@ -181,7 +181,7 @@ class _Stacked:
             gaps=Gaps(self.own["gaps"].sum(axis=0)),
             timeline=self._timeline() if timeline else None,
             events=int(state["events"].sum()),
-            busy=float(state["busy"].sum()),
+            busy=state["busy"].copy(),
         )
 
     def _timeline(self) -> Timeline:

@@ -75,7 +75,7 @@ class Served:
     first_token, finished   at the end of the step that made the token
     cached_tokens  prompt tokens found in the prefix cache
     state          see STATES
-    events         steps and leaps simulated; busy: seconds in which some step ran, summed over replicas
+    events         steps and leaps simulated; busy: seconds in which some step ran, by replica
     """
 
     arrival: Array
@@ -90,7 +90,7 @@ class Served:
     gaps: Gaps
     timeline: Timeline | None
     events: int
-    busy: float
+    busy: Array
 
     @property
     def done(self) -> Array:

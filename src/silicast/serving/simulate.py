@@ -120,7 +120,7 @@ def served(traffic: Requests, whole: Columns, log: list[Any]) -> Served:
         gaps=Gaps(whole.gaps),
         timeline=_timeline(log) if state["log"] else None,
         events=int(state["events"]),
-        busy=float(state["busy"]),
+        busy=np.array([float(state["busy"])]),
     )
 
 

@@ -1,0 +1,188 @@
+"""Traffic through a deployment: tables of step times for its pools, the queues of their ranks, what came of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.errors import InputError
+from silicast.machine import Machine
+from silicast.pool import PoolModel
+from silicast.serving.fleet import Fleet, Transfer, simulate_fleet
+from silicast.serving.measures import Hardware
+from silicast.serving.policies import POLICIES
+from silicast.serving.requests import Requests
+from silicast.simulation.answer import Replicas, Simulation
+from silicast.simulation.scenario import Scenario
+from silicast.simulation.tables import PoolTable
+from silicast.simulation.traffic import Drawn, draw
+from silicast.tabulated import Tabulated, tabulate
+
+Array = NDArray[Any]
+Told = Callable[[int, int], None]
+
+#: the policy of an engine that mixes prompts into the steps of decode, and of one that runs them first
+POLICY = {"chunked": "vllm", "prefill_first": "sglang"}
+#: bytes of a value of recurrent state
+STATE_BYTES = 4.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One pool of the deployment: how it is written in the scenario, its physics, and the tables of one rank."""
+
+    table: PoolTable
+    model: PoolModel
+    ready: Tabulated
+
+    @property
+    def ranks(self) -> int:
+        """Queues of the pool: each attention rank of each replica has its own."""
+        return self.table.replicas * self.table.attention_dp
+
+    @property
+    def devices(self) -> int:
+        """Devices of all replicas."""
+        return self.table.replicas * int(self.table.layout().devices)
+
+    @property
+    def packages(self) -> int:
+        """Packages of all replicas, each replica on whole ones."""
+        return self.table.replicas * int(self.model.packages(self.table.layout().devices))
+
+    @property
+    def policy(self) -> str:
+        """The scheduling policy: as asked, else as the stack says, else as its scheduler does."""
+        stack = self.model.machine.stack
+        return self.table.policy or stack.policy or POLICY[stack.scheduler]
+
+    @property
+    def fleet(self) -> Fleet:
+        """The queues as the simulator takes them."""
+        return Fleet(self.ranks, self.ready.surface, self.ready.limits, self.policy)
+
+    @property
+    def name(self) -> str:
+        """The name in the answer."""
+        return self.table.name or self.table.role
+
+
+def limited(pool: PoolModel, table: PoolTable) -> PoolModel:
+    """The pool under the limits that the scenario states."""
+    names = ("max_sequences", "chunk_tokens", "block_tokens")
+    changes = {name: getattr(table, name) for name in names if getattr(table, name) is not None}
+    old = pool.machine
+    stack = old.stack.model_copy(update=changes)
+    machine = Machine(old.chip, old.system, stack, old._coefficients, old.sampler) if changes else old
+    return replace(pool, machine=machine, kv_blocks=table.kv_blocks)
+
+
+def run(scenario: Scenario, pools: list[PoolModel], told: Told | None = None) -> Simulation:
+    """Draw the traffic of a scenario and serve it; `pools` are those of its deployment. `told(done, all)` is progress.
+
+    Ctrl-C keeps what was drawn and served until then. Raises InputError for a deployment that the simulator lacks.
+    """
+    drawn = draw(scenario)
+    tables = scenario.deployment.pools
+    _check(tables)
+    longest = int(np.max(drawn.requests.input_tokens + drawn.requests.output_tokens, initial=1))
+    parts = []
+    for table, pool in zip(tables, pools, strict=True):
+        ours = limited(pool, table)
+        parts.append(Part(table, ours, tabulate(ours, table.layout(), longest)))
+    if told:
+        told(0, len(drawn.requests))
+    served = _served(scenario, drawn, parts)
+    if told:
+        told(len(drawn.requests), len(drawn.requests))
+    return Simulation(
+        scenario, drawn, served, _hardware(parts), _replicas(parts, served.busy), True, _tier(parts), _warnings(parts)
+    )
+
+
+def _check(tables: tuple[PoolTable, ...]) -> None:
+    for table in tables:
+        if table.policy is not None and table.policy not in POLICIES:
+            raise InputError(f"policy '{table.policy[:40]}' is not known. Choose one of: {', '.join(POLICIES)}.")
+    roles = [table.role for table in tables]
+    if len(roles) > 2 or roles.count("mixed") > 1 or (len(roles) == 2 and set(roles) != {"prefill", "decode"}):
+        raise InputError(
+            f"The simulator serves one mixed pool, or one prefill and one decode pool; the scenario has {len(roles)} "
+            f"pools: {', '.join(roles)}."
+        )
+
+
+def _served(scenario: Scenario, drawn: Drawn, parts: list[Part]) -> Any:
+    first = next(part for part in parts if part.table.role in ("mixed", "prefill"))
+    last = next((part for part in parts if part.table.role == "decode"), None)
+    traffic = drawn.requests if first.table.prefix_cache else _without_hashes(drawn.requests)
+    answering = last or first
+    return simulate_fleet(
+        traffic,
+        first.fleet,
+        scenario.deployment.router.replace("_", "-"),
+        last.fleet if last else None,
+        _transfer(first, last) if last else None,
+        drawn.loop,
+        random=np.random.default_rng(scenario.seed),
+        host=first.ready.host,
+        timeline=True,
+        acceptance=answering.table.speculation().acceptance,
+    )
+
+
+def _without_hashes(requests: Requests) -> Requests:
+    return replace(requests, hashes=None)
+
+
+def _transfer(first: Part, last: Part) -> Transfer:
+    """t = hand-over + alpha + V / B on the link between nodes, at the pace of the slower of the two devices.
+
+    Every rank of the prefill group sends the part of the cache that it holds: V per token, and the state once.
+    """
+    pool, layout = first.model, first.table.layout()
+    ends = first.model.machine.fabric, last.model.machine.fabric
+    bandwidth = min(float(end.outer_bandwidth) for end in ends)
+    latency = max(float(end.outer_latency) for end in ends)
+    each = float(np.asarray(pool.model.cache_values(layout, 1.0))) * pool.kv_bytes
+    once = float(np.asarray(pool.model.state_values(layout))) * STATE_BYTES
+    handed = float(pool.machine.coefficient("host", "hand_over"))
+    return Transfer(handed + latency + once / bandwidth, each / bandwidth)
+
+
+def _hardware(parts: list[Part]) -> Hardware:
+    return Hardware(sum(part.devices for part in parts), sum(part.packages for part in parts))
+
+
+def _replicas(parts: list[Part], busy: Array) -> Replicas:
+    ordered = sorted(range(len(parts)), key=lambda place: parts[place].table.role == "decode")
+    ranks = [parts[place].ranks for place in ordered]
+    blocks = np.repeat([parts[place].ready.limits.blocks for place in ordered], ranks)
+    return Replicas(
+        tuple(part.name for part in parts), np.repeat(ordered, ranks), busy, _energy(parts, ordered, busy), blocks
+    )
+
+
+def _energy(parts: list[Part], ordered: list[int], busy: Array) -> Array | None:
+    """Joules of each queue's devices while they work, at the power of their package; None where a chip has none."""
+    watts = []
+    for place in ordered:
+        part = parts[place]
+        power = part.model.machine.chip.power.get("package")
+        if power is None:
+            return None
+        watts += [power.value * part.packages / part.ranks] * part.ranks
+    return np.asarray(watts) * busy
+
+
+def _tier(parts: list[Part]) -> str:
+    tiers = [tier for part in parts for tier in part.model.machine.tiers().values()]
+    return "calibrated" if all(tier == "calibrated" for tier in tiers) else "transferred or datasheet"
+
+
+def _warnings(parts: list[Part]) -> tuple[str, ...]:
+    ranks = any(part.table.attention_dp > 1 for part in parts)
+    lock = ("Attention ranks are simulated as queues of their own, the others as busy as each.",) if ranks else ()
+    return tuple(dict.fromkeys((*(line for part in parts for line in part.model.warnings), *lock)))
