@@ -43,6 +43,7 @@ VLLM = {
     "files": VLLM_FILES,
     "types": ("vllm/config/*.py",),
     "records": ("BaseFrontendArgs", "FrontendArgs"),
+    "environment": ("vllm/envs.py",),
 }
 TARGETS = {
     "vllm": Target("vllm", "0.33.0", "vllm serve", **VLLM),

@@ -85,7 +85,13 @@ def forecast(
 
     `sizes`: devices, tp, pp, ep, attention_dp, cp; with none but devices the best layout is chosen.
     """
-    points = pool_model(model, chip, setup)
+    return forecast_pool(pool_model(model, chip, setup), workload, targets, **sizes)
+
+
+def forecast_pool(
+    points: PoolModel, workload: Workload | None = None, targets: Targets = TARGETS, **sizes: int | None
+) -> Forecast:
+    """`forecast` of a pool that is set up already, with limits of its own for one."""
     load = workload or Workload()
     placed = place(points, Sizes(**sizes), load, targets, DRAWS)
     return _at(points, placed, load)

@@ -9,6 +9,8 @@ from silicast.errors import InputError
 
 #: a command is a few lines; more is not one
 MOST_TEXT = 1 << 20
+#: address of the machine that runs a script
+HERE = "$(hostname -i)"
 EXPANDED = re.compile(r"[\w.:/-]*\$(\w+|\(\(\w+ \* \d+\)\))[\w.:/-]*")
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.S)
 
@@ -98,4 +100,4 @@ def _lines(text: str) -> list[list[str]]:
 
 def quoted(word: str) -> str:
     """For a shell; `$NAME` and `$((NAME * 8))` are left for it to fill in."""
-    return f'"{word}"' if EXPANDED.fullmatch(word) else shlex.quote(word)
+    return f'"{word}"' if word == HERE or EXPANDED.fullmatch(word) else shlex.quote(word)

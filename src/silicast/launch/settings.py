@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 from silicast.errors import InputError
 from silicast.scenario import Layout, Pool, Precision, Role, Speculation
 
+#: HTTP port of the first engine of a node
+FIRST_PORT = 8000
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -58,12 +61,13 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A command that was read: what it says, and which of its words have no effect on a forecast, or one that the
-    forecast does not follow."""
+    """A command that was read: what it says, and which of its words have no effect on a forecast (`ignored`), or one
+    that the forecast does not follow (`unmodelled`). `follows`: it starts another node of an engine, not an engine."""
 
     settings: Settings
     ignored: tuple[str, ...] = ()
     unmodelled: tuple[str, ...] = ()
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Place:
     rank: int = 0
     devices: int = 8
     leader: str = "127.0.0.1"
-    port: int = 8000
+    port: int = FIRST_PORT
     counter: str | None = None
     prefill: Layout | None = None
     decode: Layout | None = None
@@ -87,6 +91,10 @@ class Place:
     def follows(self) -> bool:
         """Whether this node only works and serves nothing."""
         return self.rank > 0
+
+    def apart(self, first: int, step: int = 1) -> int:
+        """A port of its own for every engine of a node, which `port` tells apart."""
+        return first + step * (self.port - FIRST_PORT)
 
     def counted(self, times: int = 1) -> str:
         """The rank times a number, for a shell."""

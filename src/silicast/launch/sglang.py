@@ -16,7 +16,7 @@ from silicast.launch.settings import Limits, Place, Reading, Settings
 from silicast.launch.vllm import cache_format, sorted_out, spelled, stored
 from silicast.scenario import Layout, Precision, Role
 
-INIT_PORT, BOOTSTRAP_PORT = "20000", "8998"
+INIT_PORT, BOOTSTRAP_PORT = "20000", 8998
 
 COUNTS = (("--context-length", "context_tokens"), ("--page-size", "block_tokens"))
 SHARED = (("--max-running-requests", "max_sequences"), ("--chunked-prefill-size", "chunk_tokens"))
@@ -75,7 +75,7 @@ class SglangTranslator:
         flags += _drafts(told)
         flags += [("--enable-two-batch-overlap", None)] if told.microbatches == 2 else []
         flags += _limits(told)
-        flags += _transfer(told)
+        flags += _transfer(told, place)
         if place.nodes > 1:
             address = f"{place.leader}:{INIT_PORT}"
             flags += [("--nnodes", f"{place.nodes}"), ("--node-rank", place.counted()), ("--dist-init-addr", address)]
@@ -118,8 +118,9 @@ class SglangTranslator:
         both = flags.switch("--enable-two-batch-overlap")
         told = replace(told, microbatches=2 if both else None, limits=_read_limits(flags, int(layout.attention_dp)))
         told = replace(told, draft_tokens=_read_drafts(flags), draft_model=flags.text("--speculative-draft-model-path"))
+        follows = flags.left.get("--node-rank", "0") != "0"
         flags.drop(*PLACES)
-        return sorted_out(told, flags, UNMODELLED, unknown)
+        return replace(sorted_out(told, flags, UNMODELLED, unknown), follows=follows)
 
 
 def _drafts(told: Settings) -> Words:
@@ -146,10 +147,10 @@ def _limits(told: Settings) -> Words:
     return flags + ([("--disable-radix-cache", None)] if given.prefix_cache is False else [])
 
 
-def _transfer(told: Settings) -> Words:
+def _transfer(told: Settings, place: Place) -> Words:
     if told.role == "mixed":
         return []
-    port = [("--disaggregation-bootstrap-port", BOOTSTRAP_PORT)] if told.role == "prefill" else []
+    port = [("--disaggregation-bootstrap-port", f"{place.apart(BOOTSTRAP_PORT)}")] if told.role == "prefill" else []
     return [("--disaggregation-mode", told.role), ("--disaggregation-transfer-backend", "nixl"), *port]
 
 

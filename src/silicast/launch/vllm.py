@@ -11,13 +11,15 @@ from functools import cached_property
 from typing import Any
 
 from silicast.errors import InputError
-from silicast.launch.command import Command, Invocation, Words
+from silicast.launch.command import HERE, Command, Invocation, Words
 from silicast.launch.errors import LaunchError
 from silicast.launch.flags import CommandLine, Flags, known
 from silicast.launch.settings import Limits, Place, Reading, Settings
 from silicast.scenario import Layout, Precision, Role
 
 RPC_PORT, MASTER_PORT = "13345", "29501"
+#: each rank of an engine takes one from here
+NIXL_PORT, PORTS_OF_ENGINE = 5600, 64
 
 #: (flag, field of the layout)
 SIZES = (
@@ -104,7 +106,14 @@ class VllmTranslator:
         flags += self.transfer(told, place)
         flags += nodes(layout, place)
         flags += [] if place.follows else [("--host", "0.0.0.0"), ("--port", f"{place.port}")]
-        return Command(("vllm", "serve", told.model), tuple(flags), notes=tuple(notes))
+        return Command(("vllm", "serve", told.model), tuple(flags), self.variables(told, place), notes=tuple(notes))
+
+    def variables(self, told: Settings, place: Place) -> dict[str, str]:
+        """Where the other side finds the cache of this one."""
+        if told.role == "mixed":
+            return {}
+        port = place.apart(NIXL_PORT, PORTS_OF_ENGINE)
+        return {"VLLM_NIXL_SIDE_CHANNEL_HOST": HERE, "VLLM_NIXL_SIDE_CHANNEL_PORT": f"{port}"}
 
     def formats(self, told: Settings, native: Precision, notes: list[str]) -> Words:
         """Weights and cache."""
@@ -152,8 +161,10 @@ class VllmTranslator:
         told = replace(told, **self.read_formats(flags), **read_drafts(flags), limits=read_limits(flags))
         both = flags.switch("--enable-dbo", "--no-enable-dbo")
         told = replace(told, microbatches=None if both is None else 2 if both else 1, role=read_role(flags))
+        rank = flags.left.get("--node-rank", flags.left.get("-r"))
+        follows = "--headless" in flags.left or rank not in (None, "0")
         flags.drop(*PLACES)
-        return sorted_out(told, flags, UNMODELLED, unknown)
+        return replace(sorted_out(told, flags, UNMODELLED, unknown), follows=follows)
 
     def read_formats(self, flags: Flags) -> dict[str, Any]:
         """Weights, activations and cache."""

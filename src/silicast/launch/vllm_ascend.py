@@ -19,7 +19,7 @@ from silicast.scenario import Precision
 #: variables of vLLM-Ascend, and those of the layers below it (HCCL, PyTorch), which no wheel lists
 OWN = {"VLLM_ASCEND_ENABLE_MLAPO": "1"}
 BELOW = {"HCCL_OP_EXPANSION_MODE": "AIV", "PYTORCH_NPU_ALLOC_CONF": "expandable_segments:True"}
-KV_PORT = {"prefill": "30000", "decode": "30100"}
+KV_PORT, PORTS_OF_ENGINE = 30000, 100
 #: formats that ModelSlim writes for `--quantization ascend`
 MODELSLIM = ("int8", "int4")
 CACHES = {"bfloat16": "bf16", "float16": "fp16", "int8": "int8", "fp8": "fp8"}
@@ -42,7 +42,11 @@ class VllmAscendTranslator(VllmTranslator):
         config: tuple[tuple[str, str | None], ...] = ()
         if told.layout.ep > 1:
             config = (("--additional-config", json.dumps({"enable_shared_expert_dp": False})),)
-        return replace(plain, flags=plain.flags + config, environment={**OWN, **BELOW})
+        return replace(plain, flags=plain.flags + config)
+
+    def variables(self, told: Settings, place: Place) -> dict[str, str]:  # noqa: ARG002
+        """Of the stack and of what lies below it."""
+        return {**OWN, **BELOW}
 
     def formats(self, told: Settings, native: Precision, notes: list[str]) -> Words:
         """Weights converted by ModelSlim are named; others are as the checkpoint says."""
@@ -62,7 +66,7 @@ class VllmAscendTranslator(VllmTranslator):
         sides = {"prefill": place.prefill or told.layout, "decode": place.decode or told.layout}
         extra = {name: {"dp_size": int(side.attention_dp), "tp_size": int(side.tp)} for name, side in sides.items()}
         return {
-            "kv_port": KV_PORT[told.role], "engine_id": "0" if told.role == "prefill" else "1",
+            "kv_port": f"{place.apart(KV_PORT, PORTS_OF_ENGINE)}", "engine_id": "0" if told.role == "prefill" else "1",
             "kv_connector_extra_config": extra,
         }  # fmt: skip
 

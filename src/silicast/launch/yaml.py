@@ -36,6 +36,9 @@ def _lines(value: Any, depth: int) -> Iterator[str]:
             yield from _entry(f"{blank}{_text(str(key))}:", below, depth)
     elif isinstance(value, list | tuple) and value:
         for below in value:
+            if _block(below):
+                yield from _entry(f"{blank}-", below, depth)
+                continue
             nested = list(_lines(below, depth + 1))
             yield f"{blank}- {nested[0].lstrip()}"
             yield from nested[1:]
@@ -47,11 +50,17 @@ def _entry(head: str, value: Any, depth: int) -> Iterator[str]:
     if isinstance(value, dict | list | tuple) and value:
         yield head
         yield from _lines(value, depth + 1)
-    elif isinstance(value, str) and "\n" in value and not value.startswith((" ", "\n")) and not value.endswith("\n\n"):
+    elif _block(value):
         yield f"{head} |{'' if value.endswith(chr(10)) else '-'}"
         yield from ("  " * (depth + 1) + line if line else "" for line in value.removesuffix("\n").split("\n"))
     else:
         yield f"{head} {_scalar(value)}"
+
+
+def _block(value: Any) -> bool:
+    """Whether text of several lines can stand as it is."""
+    plain = isinstance(value, str) and value.replace("\n", "").isprintable()
+    return plain and "\n" in value.rstrip("\n") and value[0] not in " \n" and not value.endswith("\n\n")
 
 
 def _scalar(value: Any) -> str:
