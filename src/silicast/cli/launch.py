@@ -1,5 +1,6 @@
 """`silicast launch MODEL CHIP --tp 8 --format compose --output DIR`: the files that start a deployment."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,16 +90,7 @@ def _described(model: str, chip: str, given: dict[str, Any]) -> Deployed:
         chip, "mixed", scenario.positive("replicas", given.get("replicas")) or 1, layout, points.precision,
         setup.system, setup.stack, draft, setup.microbatches,
     )  # fmt: skip
-    names = (
-        "max_sequences",
-        "chunk_tokens",
-        "block_tokens",
-        "context_tokens",
-        "kv_blocks",
-        "memory_share",
-        "prefix_cache",
-    )
-    limits = Limits(**{name: given.get(name.replace("_", "-")) for name in names})
+    limits = Limits(**{one.name: given.get(one.name.replace("_", "-")) for one in fields(Limits)})
     return Deployed(Deployment(model, (pool,)), (limits,))
 
 

@@ -127,7 +127,8 @@ def launch(
 ) -> Launch:
     """The engines of a deployment; `limits` are of its pools, in order.
 
-    `served`: path or id that the engines load in place of the model's id. Raises LaunchError, LayoutError, NotFoundError.
+    `served`: path or id that the engines load in place of the model's id; `image`: in place of the stack's.
+    Raises LaunchError, LayoutError, NotFoundError.
     """
     pools, architecture = deployment.pools, read_model(deployment.model)
     if not pools:
@@ -155,7 +156,8 @@ def native_precision(model: str, pool: Pool) -> Precision:
 
 
 def _engine(
-    name: str, deployment: Deployment, pool: Pool, limits: Limits, served: str, draft_model: str | None, image: str | None
+    name: str, deployment: Deployment, pool: Pool, limits: Limits, served: str, draft_model: str | None,
+    image: str | None,
 ) -> Engine:  # fmt: skip
     chip = catalog.chip(pool.chip)
     stack, node = pool.stack or chip.stack, catalog.system(pool.system or chip.system).devices_per_node

@@ -3,7 +3,6 @@
 import json
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from silicast import catalog, datafile
@@ -39,15 +38,10 @@ class FlagList(Frozen):
         return f"{self.command or self.target} of {self.package or self.target} {self.version}"
 
 
-def folder() -> Path:
-    """Where the lists are."""
-    return catalog.data_folder() / "launch"
-
-
 @cache
 def known(target: str) -> FlagList:
     """The list of a target."""
-    return datafile.read(folder() / f"{target}.toml", FlagList)
+    return datafile.read(catalog.data_folder() / "launch" / f"{target}.toml", FlagList)
 
 
 class Flags:

@@ -49,7 +49,9 @@ def _values(launch: Launch, by_role: dict[str, Engine]) -> dict[str, Any]:
         },
         "multinode": True in sizes,
         "accelerator": {"type": ACCELERATORS[by_role["decode"].runtime.devices]},
-        "routing": {"servicePort": FIRST_PORT, "proxy": {"enabled": apart, "targetPort": BEHIND, "connector": "nixlv2"}},
+        "routing": {
+            "servicePort": FIRST_PORT, "proxy": {"enabled": apart, "targetPort": BEHIND, "connector": "nixlv2"},
+        },
     }  # fmt: skip
     for role in ("decode", "prefill"):
         values[role] = _pods(by_role[role], apart) if role in by_role else {"create": False, "replicas": 0}
@@ -69,7 +71,8 @@ def _pods(engine: Engine, apart: bool) -> dict[str, Any]:
     return {
         "create": True, "replicas": engine.replicas,
         "parallelism": {
-            "tensor": engine.devices // local, "data": local * engine.nodes, "dataLocal": local, "workers": engine.nodes,
+            "tensor": engine.devices // local, "data": local * engine.nodes, "dataLocal": local,
+            "workers": engine.nodes,
         },
         "containers": [container],
     }  # fmt: skip

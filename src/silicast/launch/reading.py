@@ -11,7 +11,7 @@ from silicast.launch.settings import Reading
 from silicast.launch.stacks import TRANSLATORS
 
 #: names by which programs are called, for the nearest one
-PROGRAMS = {"vllm serve": "vllm", "sglang serve": "sglang", "trtllm-serve": "trtllm", "mindieservice_daemon": "mindie"}
+PROGRAMS = ("vllm serve", "sglang serve", "python -m sglang.launch_server", "trtllm-serve", "mindieservice_daemon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,4 @@ def _nothing(text: str, stack: str | None) -> str:
         return f"No command of {stack} in '{shown}'."
     guess = nearest(" ".join(text.split()[:2])[:40], PROGRAMS)
     hint = f" Did you mean '{guess}'?" if guess else ""
-    return (
-        f"No launch command in '{shown}'.{hint} Known programs: {', '.join(PROGRAMS)}, python -m sglang.launch_server."
-    )
+    return f"No launch command in '{shown}'.{hint} Known programs: {', '.join(PROGRAMS)}."

@@ -3,12 +3,11 @@
 from functools import cache
 from typing import Protocol
 
-from silicast import datafile
+from silicast import catalog, datafile
 from silicast.errors import nearest
 from silicast.hardware import Frozen
 from silicast.launch.command import Command, Invocation
 from silicast.launch.errors import LaunchError
-from silicast.launch.flags import folder
 from silicast.launch.mindie import MindieTranslator
 from silicast.launch.settings import Place, Reading, Settings
 from silicast.launch.sglang import SglangTranslator
@@ -77,7 +76,7 @@ class Runtimes(Frozen):
 @cache
 def runtimes() -> Runtimes:
     """Images and devices."""
-    return datafile.read(folder() / "runtimes.toml", Runtimes)
+    return datafile.read(catalog.data_folder() / "launch" / "runtimes.toml", Runtimes)
 
 
 def translator(stack: str) -> Translator:

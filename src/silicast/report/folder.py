@@ -1,6 +1,5 @@
 """Several files written together: all of them or none."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,8 +11,8 @@ from silicast.errors import InputError
 def write_folder(files: Mapping[str, str], folder: Path, overwrite: bool = False) -> list[Path]:
     """Write files by name into a folder, which is made; scripts (`.sh`) may be run. Returns their paths.
 
-    Everything is written beside the folder first and then moved. Raises InputError where a file is there already (unless
-    `overwrite`), or where nothing can be written.
+    Everything is written beside the files first and then moved. Raises InputError where a file is there already
+    (unless `overwrite`), or where nothing can be written.
     """
     there = [name for name in files if (folder / name).exists()]
     if there and not overwrite:
@@ -32,7 +31,7 @@ def _moved(files: Mapping[str, str], folder: Path) -> list[Path]:
             (stage / name).write_text(text, encoding="utf-8")
             (stage / name).chmod(0o755 if name.endswith(".sh") else 0o644)
         for name in files:
-            os.replace(stage / name, folder / name)
+            (stage / name).replace(folder / name)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return [folder / name for name in files]

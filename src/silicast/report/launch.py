@@ -39,9 +39,8 @@ def render_pool(pool: Pool, limits: Limits, console: Console) -> None:
     layout = pool.layout.whole()
     sizes = f"tp {layout.tp}, pp {layout.pp}, ep {layout.ep}, attention-dp {layout.attention_dp}, cp {layout.cp}"
     given = ", ".join(f"{name} {value}" for name, value in asdict(limits).items() if value is not None)
-    console.print(
-        f"[bold]{pool.role}[/bold]: {pool.replicas} x {layout.devices} devices of {pool.chip}, {pool.stack}, {sizes}."
-    )
+    where = f"{pool.replicas} x {layout.devices} devices of {pool.chip}, {pool.stack}"
+    console.print(f"[bold]{pool.role}[/bold]: {where}, {sizes}.")
     console.print(f"Limits: {given or 'those of the stack'}.")
 
 
