@@ -12,11 +12,13 @@ from silicast.cli import scenario
 from silicast.errors import InputError
 from silicast.launch import dense, pool_of
 from silicast.launch.command import MOST_TEXT
+from silicast.launch.engines import CHOOSE_EXCHANGE
 from silicast.launch.reach import limited, served
 from silicast.launch.reading import Found, read
-from silicast.launch.settings import Limits
+from silicast.launch.settings import Limits, Settings
 from silicast.model.config import read_model
 from silicast.outcome import Forecast
+from silicast.pool import PoolModel
 from silicast.report.document import document, emit
 from silicast.report.launch import pool_result, render_pool, render_reach, render_words, side_result
 from silicast.report.screen import screen
@@ -92,6 +94,7 @@ def _reached(
     pool = replace(pool_of(told, chip, found.stack, points.precision, acceptance), precision=points.precision)
     pool = replace(pool, replicas=told.replicas * found.replicas, system=setup.system)
     share, notes = served(_share(workload, pool.replicas), told.limits)
+    notes += _exchange(told, points)
     if pool.replicas > 1:
         notes.append(f"The numbers are of one of {pool.replicas} replicas under its share of the load.")
     forecast = api.forecast_pool(points, share, targets, **asdict(told.layout.whole()))
@@ -99,6 +102,16 @@ def _reached(
         "pool": pool, "limits": told.limits, "ignored": found.reading.ignored, "unmodelled": found.reading.unmodelled,
         "notes": notes, "workload": share, "forecast": forecast,
     }  # fmt: skip
+
+
+def _exchange(told: Settings, points: PoolModel) -> list[str]:
+    """A note where the backend of the command is not what the stack is taken to use."""
+    layout, stack = told.layout, points.machine.stack
+    travels = layout.attention_dp > 1 and layout.ep > 1
+    if not travels or stack.id not in CHOOSE_EXCHANGE or bool(stack.all_to_all(layout.ep)) == told.all_to_all:
+        return []
+    ways = ("gathered", "sent by all-to-all")
+    return [f"Tokens are {ways[told.all_to_all]} to their experts; the forecast has them {ways[not told.all_to_all]}."]
 
 
 def _share(workload: Workload, replicas: int) -> Workload:

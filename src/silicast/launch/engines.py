@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from silicast import catalog
 from silicast.launch.command import Command
@@ -13,6 +13,10 @@ from silicast.launch.stacks import DeviceKind, Runtime, Translator, runtimes, tr
 from silicast.machine import Machine
 from silicast.model.config import read_model
 from silicast.scenario import Deployment, Layout, Pool, Precision
+from silicast.stack import Stack
+
+#: stacks whose engines gather tokens unless an all-to-all backend is named
+CHOOSE_EXCHANGE = ("vllm", "rocm-vllm", "sglang", "sglang-ascend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ def checked(engine: Engine) -> str:
 
 def commented(lines: Sequence[str]) -> str:
     """Comment lines of a script or of YAML."""
-    return "".join(f"# {line}\n" for line in lines)
+    return "".join(f"# {' '.join(line.split())}\n" for line in lines)
 
 
 def launch(
@@ -166,11 +170,19 @@ def _engine(
     nodes = _nodes(int(pool.layout.devices), node)
     draft = draft_model if pool.speculation.tokens else None
     settings = settings_of(served, pool, limits, native, draft)
+    settings = replace(settings, all_to_all=_all_to_all(pool, catalog.stack(stack).on(chip)))
     by_role = {one.role: one.layout.whole() for one in deployment.pools}
     sides = (by_role["prefill"], by_role["decode"]) if {"prefill", "decode"} <= by_role.keys() else None
     here = int(pool.layout.devices) // nodes
     shown = image or runtimes().stacks[stack].image
     return Engine(name, deployment.model, stack, pool, settings, native, nodes, here, node, shown, sides)
+
+
+def _all_to_all(pool: Pool, stack: Stack) -> bool:
+    """Whether a backend has to be chosen, so that tokens travel as the stack is said to send them."""
+    layout = pool.layout
+    travels = layout.attention_dp > 1 and 1 < layout.ep == layout.stage_devices
+    return bool(travels and stack.id in CHOOSE_EXCHANGE and stack.all_to_all(layout.ep))
 
 
 def _names(pools: Sequence[Pool]) -> list[str]:

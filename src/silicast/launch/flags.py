@@ -154,13 +154,11 @@ class CommandLine:
             raise self._unknown(name)
 
     def _find(self, name: str) -> str | None:
-        plain = "--" + name[2:].replace("_", "-") if self._dashes and name.startswith("--") else name
-        base, dot, key = plain.partition(".")
+        base, dot, key = name.partition(".")
+        if self._dashes and base.startswith("--"):
+            base = base.replace("_", "-")
         if base in self._names:
             return base + dot + key
-        joined = re.fullmatch(r"(-[A-Z])(\d+)", base)
-        if joined and joined[1] in self._names:
-            return joined[1]
         begins = {one for one in self._names if self._prefixes and base.startswith("--") and one.startswith(base)}
         return begins.pop() if len(begins) == 1 else None
 

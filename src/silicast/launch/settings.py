@@ -43,7 +43,8 @@ class Limits:
 class Settings:
     """One engine as its command describes it. Formats are None where the command leaves them to the checkpoint.
 
-    `replicas` are independent copies that one command starts; the others are started by repeating it.
+    `replicas` are independent copies that one command starts; the others are started by repeating it. `all_to_all`:
+    tokens reach their experts by an all-to-all backend that has to be chosen, instead of being gathered.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Settings:
     draft_tokens: int = 0
     draft_model: str | None = None
     microbatches: int | None = None
+    all_to_all: bool = False
     limits: Limits = field(default_factory=Limits)
 
 

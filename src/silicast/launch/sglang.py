@@ -36,13 +36,13 @@ CACHES = {
 CACHE_NAMES = {"fp8": "fp8_e4m3", "bf16": "bfloat16", "mxfp8": "mxfp8", "fp4": "nvfp4"}
 PLACES = ("--nnodes", "--node-rank", "--dist-init-addr", "--nccl-init-addr", "--host", "--port", "--device")
 UNMODELLED = (
-    "--attention-backend", "--moe-a2a-backend", "--moe-runner-backend", "--deepep-mode", "--disable-cuda-graph",
+    "--attention-backend", "--moe-runner-backend", "--deepep-mode", "--disable-cuda-graph",
     "--enable-mixed-chunk", "--enable-torch-compile", "--enable-eplb", "--ep-num-redundant-experts", "--cpu-offload-gb",
     "--disable-overlap-schedule", "--enable-hierarchical-cache", "--enable-lmcache", "--moe-dense-tp-size",
     "--dcp-size", "--decode-context-parallel-size", "--disable-custom-all-reduce", "--schedule-conservativeness",
     "--max-prefill-tokens", "--num-continuous-decode-steps", "--enable-dp-lm-head", "--speculative-eagle-topk",
     "--disable-chunked-prefix-cache", "--dtype", "--enable-lora", "--lora-paths", "--moe-dp-size", "--enable-pdmux",
-    "--cuda-graph-max-bs", "--cuda-graph-backend-decode", "--cuda-graph-backend-prefill",
+    "--cuda-graph-max-bs-decode", "--cuda-graph-backend-decode", "--cuda-graph-backend-prefill",
     "--enable-flashinfer-allreduce-fusion",
     "--enable-prefill-cp", "--schedule-policy", "--swa-full-tokens-ratio", "--enable-single-batch-overlap",
 )  # fmt: skip
@@ -71,6 +71,8 @@ class SglangTranslator:
         )  # fmt: skip
         flags: Words = [("--model-path", told.model)]
         flags += [(name, f"{size}") for name, size in sizes if size > 1]
+        flags += [("--enable-prefill-cp", None)] if layout.cp > 1 else []
+        flags += [("--moe-a2a-backend", "deepep")] if told.all_to_all else []
         flags += self._formats(told, native, notes)
         flags += _drafts(told)
         flags += [("--enable-two-batch-overlap", None)] if told.microbatches == 2 else []
@@ -114,7 +116,11 @@ class SglangTranslator:
         if method is not None and method not in METHODS:
             raise InputError(f"--quantization {method[:40]} is not known; known: {', '.join(METHODS)}.")
         weights, activations = METHODS[method or "modelopt"]
+        all_to_all = (flags.text("--moe-a2a-backend") or "none") != "none"
+        if all_to_all:  # these backends spread the experts over all ranks
+            layout = replace(layout, ep=layout.stage_devices)
         told = Settings(model, layout, replicas, _role(flags), weights, activations, cache_format(flags, CACHES))
+        told = replace(told, all_to_all=all_to_all)
         both = flags.switch("--enable-two-batch-overlap")
         told = replace(told, microbatches=2 if both else None, limits=_read_limits(flags, int(layout.attention_dp)))
         told = replace(told, draft_tokens=_read_drafts(flags), draft_model=flags.text("--speculative-draft-model-path"))
@@ -169,8 +175,7 @@ def _layout(flags: Flags) -> tuple[Layout, int]:
         )
     ep = flags.whole("--ep-size", "--expert-parallel-size", "--ep") or 1
     pp = flags.whole("--pp-size", "--pipeline-parallel-size") or 1
-    if {"deepep", "mooncake", "mori"} & {flags.left.get("--moe-a2a-backend")}:
-        ep = ranks  # these backends spread the experts over all ranks
+    flags.drop(*(("--enable-prefill-cp",) if cp > 1 else ()))
     return Layout(ranks // (cp * copies), pp, ep, copies, cp), replicas
 
 

@@ -12,7 +12,7 @@ from silicast.launch.mindie import MindieTranslator
 from silicast.launch.settings import Place, Reading, Settings
 from silicast.launch.sglang import SglangTranslator
 from silicast.launch.trtllm import TrtllmTranslator
-from silicast.launch.vllm import VllmTranslator
+from silicast.launch.vllm import MORI, VllmTranslator
 from silicast.launch.vllm_ascend import VllmAscendTranslator
 from silicast.scenario import Precision
 
@@ -34,7 +34,7 @@ class Translator(Protocol):
 
 TRANSLATORS: dict[str, Translator] = {
     "vllm": VllmTranslator(),
-    "rocm-vllm": VllmTranslator(),
+    "rocm-vllm": VllmTranslator(backends=MORI),
     "sglang": SglangTranslator(),
     "sglang-ascend": SglangTranslator((("--device", "npu"), ("--attention-backend", "ascend")), online=False),
     "trtllm": TrtllmTranslator(),

@@ -6,6 +6,7 @@ stage (`--enable-expert-parallel`) or cut over all of them. Context parallelism 
 """
 
 import json
+import re
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -62,6 +63,15 @@ CACHES = {
 CACHE_NAMES = {"fp8": "fp8", "bf16": "bfloat16", "fp16": "float16", "fp4": "nvfp4", "int8": "int8_per_token_head"}
 ROLES: dict[Role, str] = {"prefill": "kv_producer", "decode": "kv_consumer"}
 CONNECTOR = "NixlConnector"
+#: all-to-all backends by role: large batches of tokens, or few
+DEEPEP: dict[Role, str] = {
+    "prefill": "deepep_high_throughput", "decode": "deepep_low_latency", "mixed": "deepep_low_latency",
+}  # fmt: skip
+MORI: dict[Role, str] = {
+    "prefill": "mori_high_throughput", "decode": "mori_low_latency", "mixed": "mori_low_latency",
+}  # fmt: skip
+#: backends that gather all tokens
+GATHERED = ("allgather_reducescatter", "naive")
 
 #: flags that say where an engine runs, not how
 PLACES = (
@@ -71,14 +81,14 @@ PLACES = (
 )  # fmt: skip
 #: flags that change the speed and that the forecast does not follow
 UNMODELLED = (
-    "--additional-config", "--all2all-backend", "--async-scheduling", "--attention-backend", "--attention-config",
+    "--additional-config", "--async-scheduling", "--attention-backend", "--attention-config",
     "-ac",
-    "--compilation-config", "-cc", "-O", "--optimization-level", "--cpu-offload-gb", "--cudagraph-capture-sizes",
+    "--compilation-config", "-cc", "--optimization-level", "--cpu-offload-gb", "--cudagraph-capture-sizes",
     "--data-parallel-external-lb", "--data-parallel-hybrid-lb", "--decode-context-parallel-size", "-dcp",
     "--disable-custom-all-reduce", "--dtype", "--enable-chunked-prefill", "--no-enable-chunked-prefill",
     "--enable-eplb", "--enable-lora", "--enforce-eager", "--eplb-config", "--hf-overrides",
     "--kv-cache-memory-bytes", "--kv-offloading-backend", "--kv-offloading-size", "--linear-backend",
-    "--max-num-partial-prefills", "--moe-backend", "--no-async-scheduling", "--num-redundant-experts",
+    "--moe-backend", "--no-async-scheduling",
     "--quantization-config", "--scheduling-policy", "--ubatch-size",
 )  # fmt: skip
 
@@ -86,8 +96,8 @@ UNMODELLED = (
 class VllmTranslator:
     """Settings to a command and back; `target` is the list of flags of the release that runs."""
 
-    def __init__(self, target: str = "vllm", connector: str = CONNECTOR) -> None:
-        self.target, self.connector = target, connector
+    def __init__(self, target: str = "vllm", connector: str = CONNECTOR, backends: dict[Role, str] = DEEPEP) -> None:
+        self.target, self.connector, self.backends = target, connector, backends
 
     @cached_property
     def line(self) -> CommandLine:
@@ -99,6 +109,7 @@ class VllmTranslator:
         layout, notes = told.layout, list[str]()
         flags: Words = [(name, f"{getattr(layout, size)}") for name, size in SIZES if getattr(layout, size) > 1]
         flags += experts(layout)
+        flags += [("--all2all-backend", self.backends[told.role])] if told.all_to_all else []
         flags += self.formats(told, native, notes)
         flags += drafts(told)
         flags += [("--enable-dbo", None)] if told.microbatches == 2 else []
@@ -130,6 +141,8 @@ class VllmTranslator:
         """How the cache travels between prefill and decode."""
         if told.role == "mixed":
             return []
+        if told.role == "decode" and told.layout.cp > 1 and self.connector == CONNECTOR:
+            raise LaunchError(f"{CONNECTOR} takes no context parallelism where it decodes, got cp = {told.layout.cp}.")
         config = {"kv_connector": self.connector, "kv_role": ROLES[told.role], **self.connection(told, place)}
         return [("--kv-transfer-config", json.dumps(config))]
 
@@ -149,10 +162,12 @@ class VllmTranslator:
 
     def read(self, given: Invocation, skip_unknown: bool = False) -> Reading:
         """What the words after `vllm serve` say. Raises InputError."""
-        free, flags, unknown = self.line.read(list(given.words), skip_unknown)
+        words = [re.sub(r"^-O=?(\d)$", r"--optimization-level=\1", word) for word in given.words]
+        free, flags, unknown = self.line.read(words, skip_unknown)
         model = (free[0] if free else None) or flags.text("--model")
         if model is None:
             raise InputError("The command names no model: vllm serve MODEL ...")
+        backend = flags.text("--all2all-backend") or GATHERED[0]
         flags.drop("--config") if flags.left.get("--config") is None else refuse_config()
         sizes = {field: flags.whole(name, *ALIASES[name]) or 1 for name, field in SIZES}
         spread = flags.switch("--enable-expert-parallel", "--no-enable-expert-parallel", "-ep")
@@ -161,6 +176,7 @@ class VllmTranslator:
         told = replace(told, **self.read_formats(flags), **read_drafts(flags), limits=read_limits(flags))
         both = flags.switch("--enable-dbo", "--no-enable-dbo")
         told = replace(told, microbatches=None if both is None else 2 if both else 1, role=read_role(flags))
+        told = replace(told, all_to_all=backend not in GATHERED)
         rank = flags.left.get("--node-rank", flags.left.get("-r"))
         follows = "--headless" in flags.left or rank not in (None, "0")
         flags.drop(*PLACES)

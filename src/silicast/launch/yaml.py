@@ -8,7 +8,7 @@ from typing import Any
 from silicast.errors import InputError, MissingExtraError
 
 #: text that YAML reads as text without quotes; what could be a number, a date, a boolean or null is quoted
-PLAIN = re.compile(r"[A-Za-z_/$.-][\w./$@+-]*(?: [\w./$@+-]+)*")
+PLAIN = re.compile(r"[A-Za-z_/$.-][A-Za-z0-9_./$@+-]*")
 WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "~", ".nan", ".inf", "-.inf"}
 
 
@@ -66,7 +66,9 @@ def _block(value: Any) -> bool:
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+    shown = json.dumps(list(value) if isinstance(value, tuple) else value)
+    # YAML reads 1e-05 as text
+    return shown.replace("e", ".0e") if isinstance(value, float) and "e" in shown and "." not in shown else shown
 
 
 def _text(text: str) -> str:
