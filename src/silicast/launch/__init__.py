@@ -12,7 +12,9 @@ from silicast.errors import nearest
 from silicast.launch import compose, dynamo, kubernetes, llm_d, scripts
 from silicast.launch.engines import Engine, Launch, launch, native_precision
 from silicast.launch.errors import LaunchError
+from silicast.launch.reading import Found, read
 from silicast.launch.settings import Limits, Reading, Settings, dense, pool_of
+from silicast.launch.stacks import TRANSLATORS
 
 #: name on the command line -> what writes it
 FORMATS: dict[str, Callable[[Launch], dict[str, str]]] = {
@@ -35,7 +37,9 @@ def write(told: Launch, form: str) -> dict[str, str]:
 
 __all__ = [
     "FORMATS",
+    "TRANSLATORS",
     "Engine",
+    "Found",
     "Launch",
     "LaunchError",
     "Limits",
@@ -45,5 +49,6 @@ __all__ = [
     "launch",
     "native_precision",
     "pool_of",
+    "read",
     "write",
 ]
