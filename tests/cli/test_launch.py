@@ -118,6 +118,13 @@ def test_a_backend_that_the_forecast_does_not_assume_is_noted():
     assert not any("their experts" in line for line in chosen["warnings"])
 
 
+def test_a_quantised_checkpoint_stays_as_it_is():
+    told = run("import", f"vllm serve {R1} -tp 8 --quantization fp8", "--chip", H200, *LOAD, "--json").document()
+    assert told["result"]["pools"][0]["precision"]["weights"] == "fp8_block"
+    told = run("import", f"vllm serve {LLAMA} -tp 4 --quantization fp8", "--chip", H200, *LOAD, "--json").document()
+    assert told["result"]["pools"][0]["precision"]["weights"] == "fp8"
+
+
 def test_a_path_needs_a_model():
     text = "vllm serve /models/llama --tensor-parallel-size 4"
     assert run("import", text, "--chip", H200).code == 2

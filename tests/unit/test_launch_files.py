@@ -133,6 +133,12 @@ def test_ascend_devices_are_device_files():
     assert "deploy" not in one
 
 
+def test_an_image_is_that_of_the_generation_or_the_one_given():
+    deployment = aggregated("vllm-ascend", "ascend-910c")
+    assert launch(deployment).engines[0].image.endswith("-a3")
+    assert launch(deployment, image="mine:1").engines[0].image == "mine:1"
+
+
 # Kubernetes
 
 

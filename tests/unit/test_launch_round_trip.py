@@ -139,6 +139,19 @@ def test_short_names_dotted_names_and_beginnings():
     assert told.limits.memory_share == 0.8
 
 
+def test_the_image_of_vllm_is_the_command():
+    text = "docker run --gpus all -p 8000:8000 --ipc=host vllm/vllm-openai:v0.33.0 --model m -tp 4"
+    assert one(text).layout == Layout(4)
+    assert one("docker run vllm/vllm-openai vllm serve m -tp 2").layout == Layout(2)
+
+
+def test_other_ways_to_draft_are_not_followed():
+    config = '{"method": "ngram", "num_speculative_tokens": 5}'
+    (found,) = read(f"vllm serve m --speculative-config '{config}'")
+    assert found.reading.unmodelled == ("drafts by ngram",)
+    assert found.reading.settings.draft_tokens == 5
+
+
 def test_sglang_counts_all_ranks():
     old = "python -m sglang.launch_server --model m --tp 16 --dp 4 --enable-dp-attention --moe-a2a-backend deepep"
     told = one(f"{old} --max-running-requests 1024 --chunked-prefill-size 16384")

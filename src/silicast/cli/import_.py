@@ -10,7 +10,7 @@ from silicast import api, catalog
 from silicast.cli import options as o
 from silicast.cli import scenario
 from silicast.errors import InputError
-from silicast.launch import dense, pool_of
+from silicast.launch import dense, pool_of, stored
 from silicast.launch.command import MOST_TEXT
 from silicast.launch.engines import CHOOSE_EXCHANGE
 from silicast.launch.reach import limited, served
@@ -22,7 +22,7 @@ from silicast.pool import PoolModel
 from silicast.report.document import document, emit
 from silicast.report.launch import pool_result, render_pool, render_reach, render_words, side_result
 from silicast.report.screen import screen
-from silicast.scenario import Pool, Targets, Workload
+from silicast.scenario import Pool, Speculation, Targets, Workload
 
 #: files beside a command that it may name
 BESIDE = (".yaml", ".yml", ".json")
@@ -81,13 +81,14 @@ def _reached(
     told, name = found.reading.settings, model or found.reading.settings.model
     architecture = read_model(name)
     told = told if architecture.experts else dense(told)
+    told = told if architecture.quantisation is None else stored(told)
     own = replace(
         setup,
         stack=found.stack,
         weights=setup.weights or told.weights,
         activations=setup.activations or told.activations,
         kv_cache=setup.kv_cache or told.kv_cache,
-        speculation=scenario.speculation(told.draft_tokens, acceptance),
+        speculation=Speculation(told.draft_tokens, acceptance if told.draft_tokens else 0.0),
         microbatches=told.microbatches,
     )
     points = limited(api.pool_model(name, chip, own), told.limits)
@@ -131,11 +132,11 @@ def _result(one: dict[str, Any]) -> dict[str, Any]:
 def _text(launched: str) -> tuple[str, dict[str, str]]:
     """The text of a command or of a file, and the options files beside it."""
     here = Path()
-    if "\n" not in launched and " " not in launched.strip():
-        path = Path(launched)
-        if not _is_file(path):
-            raise InputError(f"'{launched[:80]}' is neither a launch command nor a file.")
+    path = Path(launched)
+    if _is_file(path):
         launched, here = _content(path), path.parent
+    elif len(launched.split()) < 2:
+        raise InputError(f"'{launched[:80]}' is neither a launch command nor a file.")
     named = {word.rpartition("=")[2].strip("'\"") for word in launched.split() if word.strip("'\"").endswith(BESIDE)}
     return launched, {name: _content(here / name) for name in named if _is_file(here / name)}
 

@@ -13,7 +13,7 @@ from silicast.launch import compose, dynamo, kubernetes, llm_d, scripts
 from silicast.launch.engines import Engine, Launch, launch, native_precision
 from silicast.launch.errors import LaunchError
 from silicast.launch.reading import Found, read
-from silicast.launch.settings import Limits, Reading, Settings, dense, pool_of
+from silicast.launch.settings import Limits, Reading, Settings, dense, pool_of, stored
 from silicast.launch.stacks import TRANSLATORS
 
 #: name on the command line -> what writes it
@@ -50,5 +50,6 @@ __all__ = [
     "native_precision",
     "pool_of",
     "read",
+    "stored",
     "write",
 ]

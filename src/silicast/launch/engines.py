@@ -174,7 +174,8 @@ def _engine(
     by_role = {one.role: one.layout.whole() for one in deployment.pools}
     sides = (by_role["prefill"], by_role["decode"]) if {"prefill", "decode"} <= by_role.keys() else None
     here = int(pool.layout.devices) // nodes
-    shown = image or runtimes().stacks[stack].image
+    runtime = runtimes().stacks[stack]
+    shown = image or runtime.images.get(chip.generation, runtime.image)
     return Engine(name, deployment.model, stack, pool, settings, native, nodes, here, node, shown, sides)
 
 

@@ -145,3 +145,8 @@ def dense(read: Settings) -> Settings:
     copies = int(layout.attention_dp)
     own = replace(layout, attention_dp=1, ep=1)
     return replace(read, layout=own, replicas=read.replicas * copies)
+
+
+def stored(read: Settings) -> Settings:
+    """Settings of a checkpoint that is quantised already: what a command says of its weights is how it is stored."""
+    return replace(read, weights=None, activations=None)

@@ -3,6 +3,8 @@
 from functools import cache
 from typing import Protocol
 
+from pydantic import Field
+
 from silicast import catalog, datafile
 from silicast.errors import nearest
 from silicast.hardware import Frozen
@@ -44,9 +46,11 @@ TRANSLATORS: dict[str, Translator] = {
 
 
 class Runtime(Frozen):
-    """The image of a stack; `folder` is where its files are put, `workdir` where its command starts."""
+    """The image of a stack, or one for a generation of chips; `folder` is where its files are put, `workdir` where its
+    command starts."""
 
     image: str
+    images: dict[str, str] = Field(default_factory=dict)
     devices: str
     folder: str = "/launch"
     workdir: str = "/launch"

@@ -14,7 +14,7 @@ from typing import Any
 from silicast.errors import InputError
 from silicast.launch.command import HERE, Command, Invocation, Words
 from silicast.launch.errors import LaunchError
-from silicast.launch.flags import CommandLine, Flags, known
+from silicast.launch.flags import CommandLine, Flags, json_object, known
 from silicast.launch.settings import Limits, Place, Reading, Settings
 from silicast.scenario import Layout, Precision, Role
 
@@ -73,6 +73,10 @@ MORI: dict[Role, str] = {
 #: backends that gather all tokens
 GATHERED = ("allgather_reducescatter", "naive")
 
+#: `docker run ... vllm/vllm-openai:v0.33.0 --model M` starts `vllm serve` in the image
+IMAGE = re.compile(r"/vllm-openai(-rocm)?([:@].*)?$")
+#: ways to draft that the acceptance of draft layers says nothing about
+OTHER_DRAFTS = ("ngram", "suffix", "draft_model", "medusa", "mlp_speculator", "custom_class")
 #: flags that say where an engine runs, not how
 PLACES = (
     "--data-parallel-size-local", "-dpl", "--data-parallel-address", "-dpa", "--data-parallel-rpc-port", "-dpp",
@@ -112,7 +116,7 @@ class VllmTranslator:
         flags += [("--all2all-backend", self.backends[told.role])] if told.all_to_all else []
         flags += self.formats(told, native, notes)
         flags += drafts(told)
-        flags += [("--enable-dbo", None)] if told.microbatches == 2 else []
+        flags += [("--enable-dbo" if told.microbatches == 2 else "--no-enable-dbo", None)] if told.microbatches else []
         flags += limits(told.limits)
         flags += self.transfer(told, place)
         flags += nodes(layout, place)
@@ -158,7 +162,8 @@ class VllmTranslator:
                 return words[at + 2 :]
             if word.startswith("vllm.entrypoints.") and words[at - 1 : at] == ["-m"]:
                 return words[at + 1 :]
-        return None
+        image = next((at for at, word in enumerate(words) if IMAGE.search(word)), None)
+        return None if image is None else words[image + 1 :]
 
     def read(self, given: Invocation, skip_unknown: bool = False) -> Reading:
         """What the words after `vllm serve` say. Raises InputError."""
@@ -173,6 +178,7 @@ class VllmTranslator:
         spread = flags.switch("--enable-expert-parallel", "--no-enable-expert-parallel", "-ep")
         ranks = sizes["tp"] * sizes["cp"] * sizes["attention_dp"]
         told = Settings(model, Layout(**sizes, ep=ranks if spread else 1))
+        way = method(flags)
         told = replace(told, **self.read_formats(flags), **read_drafts(flags), limits=read_limits(flags))
         both = flags.switch("--enable-dbo", "--no-enable-dbo")
         told = replace(told, microbatches=None if both is None else 2 if both else 1, role=read_role(flags))
@@ -180,7 +186,9 @@ class VllmTranslator:
         rank = flags.left.get("--node-rank", flags.left.get("-r"))
         follows = "--headless" in flags.left or rank not in (None, "0")
         flags.drop(*PLACES)
-        return replace(sorted_out(told, flags, UNMODELLED, unknown), follows=follows)
+        found = sorted_out(told, flags, UNMODELLED, unknown)
+        drafting = (f"drafts by {way}",) if way in OTHER_DRAFTS else ()
+        return replace(found, follows=follows, unmodelled=found.unmodelled + drafting)
 
     def read_formats(self, flags: Flags) -> dict[str, Any]:
         """Weights, activations and cache."""
@@ -264,6 +272,12 @@ def stored(told: Settings) -> str:
 def refuse_config() -> None:
     """Flags in a file are not seen."""
     raise InputError("--config names a file of flags that is not read: write its flags into the command.")
+
+
+def method(flags: Flags) -> str | None:
+    """How drafts are made, left in the flags."""
+    text = flags.left.get("--speculative-config") or flags.left.get("-sc")
+    return None if text is None else str(json_object("--speculative-config", text).get("method"))
 
 
 def read_drafts(flags: Flags) -> dict[str, Any]:

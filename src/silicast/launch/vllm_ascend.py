@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from silicast.errors import InputError
-from silicast.launch.command import Command, Invocation, Words
+from silicast.launch.command import HERE, Command, Invocation, Words
 from silicast.launch.errors import LaunchError
 from silicast.launch.flags import Flags
 from silicast.launch.settings import Place, Reading, Settings
@@ -46,7 +46,7 @@ class VllmAscendTranslator(VllmTranslator):
 
     def variables(self, told: Settings, place: Place) -> dict[str, str]:  # noqa: ARG002
         """Of the stack and of what lies below it."""
-        return {**OWN, **BELOW}
+        return {**OWN, **BELOW} | ({"HCCL_IF_IP": HERE} if place.nodes > 1 else {})
 
     def formats(self, told: Settings, native: Precision, notes: list[str]) -> Words:
         """Weights converted by ModelSlim are named; others are as the checkpoint says."""
