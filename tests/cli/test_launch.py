@@ -139,6 +139,14 @@ def test_options_files_beside_a_script_are_read(tmp_path):
     assert told["result"]["pools"][0]["attention_dp"] == 8
 
 
+def test_compose_files_are_read_back(tmp_path):
+    args = ("--tp", "4", "--replicas", "2", "--stack", "vllm", "--format", "compose", "--output", str(tmp_path))
+    assert run("launch", LLAMA, H200, *args).code == 0
+    told = run("import", str(tmp_path / "compose.yaml"), "--chip", H200, *LOAD, "--json").document()
+    (pool,) = told["result"]["pools"]
+    assert (pool["tp"], pool["replicas"]) == (4, 2)
+
+
 BAD = {
     "unknown flag": (("import", "vllm serve m --max-num-sequences 3", "--chip", H200), "--max-num-seqs"),
     "no command": (("import", "docker ps -a", "--chip", H200), "No launch command"),

@@ -139,6 +139,13 @@ def test_an_image_is_that_of_the_generation_or_the_one_given():
     assert launch(deployment, image="mine:1").engines[0].image == "mine:1"
 
 
+def test_attention_groups_of_several_nodes_are_counted_in_nodes():
+    deployment = Deployment(R1, (Pool("gb200", layout=Layout(8, 1, 16, 2), stack="vllm"),))
+    text = write(launch(deployment), "command")["serve-follower.sh"]
+    assert '--nnodes 4 \\\n  --node-rank "$NODE_RANK"' in text
+    assert '--data-parallel-address "$LEADER"' in text
+
+
 # Kubernetes
 
 
@@ -215,7 +222,7 @@ def test_tensorrt_llm_over_nodes_runs_under_slurm_only():
         (Pool("ascend-910c", layout=Layout(8)), "'cloudmatrix-infer' has no launch files"),
         (Pool("h200-sxm", layout=Layout(4, 1, 4, 2), stack="vllm"), "all 8 ranks of a stage or over none"),
         (Pool("h200-sxm", layout=Layout(2, 1, 8, 4), stack="trtllm"), "one copy of attention per rank"),
-        (Pool("h200-sxm", layout=Layout(16, 1, 32, 2), stack="vllm"), "each node holds whole ones"),
+        (Pool("h200-sxm", layout=Layout(4, 3, 8, 2), stack="vllm"), "lie askew"),
         (Pool("ascend-910b", layout=Layout(8), stack="vllm-ascend", microbatches=2), "resets --enable-dbo"),
         (Pool("ascend-910b", "prefill", layout=Layout(8), stack="mindie"), "MindIE Motor"),
         (Pool("h200-sxm", layout=Layout(8), stack="sglang", precision=INT8_CACHE), "no KV cache in int8"),

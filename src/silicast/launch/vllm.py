@@ -74,6 +74,7 @@ MORI: dict[Role, str] = {
 GATHERED = ("allgather_reducescatter", "naive")
 
 #: `docker run ... vllm/vllm-openai:v0.33.0 --model M` starts `vllm serve` in the image
+RUNNERS = {"docker", "podman", "nerdctl"}
 IMAGE = re.compile(r"/vllm-openai(-rocm)?([:@].*)?$")
 #: ways to draft that the acceptance of draft layers says nothing about
 OTHER_DRAFTS = ("ngram", "suffix", "draft_model", "medusa", "mlp_speculator", "custom_class")
@@ -163,7 +164,7 @@ class VllmTranslator:
             if word.startswith("vllm.entrypoints.") and words[at - 1 : at] == ["-m"]:
                 return words[at + 1 :]
         image = next((at for at, word in enumerate(words) if IMAGE.search(word)), None)
-        return None if image is None else words[image + 1 :]
+        return None if image is None or not RUNNERS & set(words[:image]) else words[image + 1 :]
 
     def read(self, given: Invocation, skip_unknown: bool = False) -> Reading:
         """What the words after `vllm serve` say. Raises InputError."""
@@ -243,12 +244,14 @@ def nodes(layout: Layout, place: Place) -> Words:
             ("--data-parallel-size-local", f"{local}"), ("--data-parallel-address", place.leader),
             ("--data-parallel-rpc-port", RPC_PORT), *start, *headless,
         ]  # fmt: skip
-    if layout.attention_dp > 1:
+    if layout.attention_dp > 1 and group % place.devices:
         raise LaunchError(
-            f"An attention group of {group} devices does not divide a node of {place.devices}: vLLM starts several "
-            "groups over several nodes only where each node holds whole ones."
+            f"Attention groups of {group} devices lie askew on nodes of {place.devices}: vLLM starts several groups over "
+            "several nodes only where each node holds whole ones, or each of them whole nodes."
         )
+    met: Words = [("--data-parallel-address", place.leader)] if layout.attention_dp > 1 else []
     return [
+        *met,
         ("--nnodes", f"{place.nodes}"), ("--node-rank", place.counted()), ("--master-addr", place.leader),
         ("--master-port", MASTER_PORT), *headless,
     ]  # fmt: skip
