@@ -254,6 +254,7 @@ def test_what_matters_is_told_apart_from_what_does_not():
         ("trtllm-serve disaggregated -c x.yaml", "only routes"),
         ("{", "not JSON"),
         ("{}", "names no model"),
+        ('{"a":' * 300 + "1" + "}" * 300, "levels deep"),
         ('{"BackendConfig": {"maxBatchSizes": 3}}', "Did you mean 'maxBatchSize'?"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 from silicast.launch import yaml
 from silicast.launch.command import Command
 from silicast.launch.engines import Engine, Launch, commented
-from silicast.launch.routers import PORT, Server, missing, router
+from silicast.launch.routers import PORT, Server, routed, router
 from silicast.launch.scripts import ranks, renamed
 from silicast.launch.settings import FIRST_PORT
 
@@ -144,4 +144,4 @@ def _routed(launch: Launch, found: dict[str, str], seats: list[Seat], several: b
 
 
 def _file(launch: Launch, services: dict[str, Any], *notes: str) -> str:
-    return commented(launch.head(*notes, *missing(launch))) + yaml.dump({"services": services})
+    return commented(launch.head(*notes, *routed(launch))) + yaml.dump({"services": services})

@@ -36,8 +36,11 @@ def files(launch: Launch) -> dict[str, str]:
         "apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment", "metadata": {"name": launch.name},
         "spec": {"components": [_frontend(runtimes().dynamo[stacks[0]]), *(_worker(one) for one in launch.engines)]},
     }  # fmt: skip
-    note = f"Fields and worker flags checked against {listed.package} {listed.version}; the secret is hf-token-secret."
-    return {FILE: commented(launch.head(note)) + yaml.dump(graph)}
+    notes = (
+        f"Fields and worker flags checked against {listed.package} {listed.version}; the secret is hf-token-secret.",
+        "The image may hold another release of the engine than the one above: start it once with --help to see.",
+    )
+    return {FILE: commented(launch.head(*notes)) + yaml.dump(graph)}
 
 
 def arguments(engine: Engine) -> list[str]:

@@ -6,7 +6,7 @@ from silicast.launch import yaml
 from silicast.launch.command import Command
 from silicast.launch.compose import started
 from silicast.launch.engines import Engine, Launch, commented
-from silicast.launch.routers import PORT, Server, missing, router
+from silicast.launch.routers import PORT, Server, routed, router
 from silicast.launch.settings import FIRST_PORT
 
 FILE = "leaderworkerset.yaml"
@@ -29,7 +29,7 @@ def files(launch: Launch) -> dict[str, str]:
     before = router(launch, servers)
     if before is not None:
         documents += _router(launch, before)
-    head = commented(launch.head(UNTESTED, SECRET, *missing(launch)))
+    head = commented(launch.head(UNTESTED, SECRET, *routed(launch)))
     return {FILE: head + "---\n".join(yaml.dump(one) for one in documents)}
 
 

@@ -18,6 +18,8 @@ from silicast.scenario import Layout, Precision
 CONFIG = "config.json"
 SHARE = "NPU_MEMORY_FRACTION"
 DAEMON = "./bin/mindieservice_daemon"
+#: tables within tables of the file, with room
+DEEPEST = 16
 #: longest request where no limit is given, tokens; MindIE has no default that fits a model
 CONTEXT = 32768
 #: keys of the model that are sizes: (key, field of the layout)
@@ -114,15 +116,17 @@ def config(told: Settings, place: Place) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def flat(content: dict[str, Any]) -> dict[str, Any]:
+def flat(content: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     """Every key of the file with its value, tables taken apart."""
     found: dict[str, Any] = {}
+    if depth > DEEPEST:
+        raise InputError(f"{CONFIG} is nested more than {DEEPEST} levels deep: it is no configuration of MindIE.")
     for key, value in content.items():
         rows = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
         if len(rows) > 1:
             raise InputError(f"{key} names {len(rows)} models: one deployment is read at a time.")
         if isinstance(rows[0], dict):
-            found |= flat(rows[0])
+            found |= flat(rows[0], depth + 1)
         else:
             found[key] = value
     return found

@@ -48,6 +48,14 @@ def router(launch: Launch, servers: Sequence[Server]) -> Command | None:
     return _trtllm(servers) if stack == "trtllm" else None
 
 
+def routed(launch: Launch) -> list[str]:
+    """Notes about the router: which release its flags are of, or that one is needed and not written."""
+    if any(one.stack.startswith("sglang") for one in launch.engines) and router(launch, ()) is not None:
+        listed = known("sglang-router")
+        return [f"The router needs {listed.package} {listed.version} in its image; its flags were checked against it."]
+    return missing(launch)
+
+
 def missing(launch: Launch) -> list[str]:
     """A note where a router is needed and not written."""
     if not launch.disaggregated or router(launch, ()) is not None:

@@ -2,7 +2,7 @@
 
 from silicast.launch.command import Command
 from silicast.launch.engines import Engine, Launch, commented
-from silicast.launch.routers import Server, missing, router
+from silicast.launch.routers import Server, routed, router
 from silicast.launch.settings import FIRST_PORT
 
 LEADER = "$LEADER"
@@ -60,5 +60,5 @@ def _script(launch: Launch, engine: Engine, command: Command, rank: int) -> str:
     elif engine.nodes > 1 and engine.stack != "mindie":
         checks.append(': "${LEADER:?set it to the address of the node of the leader}"')
         checks += [f': "${{{COUNTER}:?set it to {ranks(engine)}, one per node}}"'] if rank else []
-    head = commented(launch.head(*lines, *missing(launch)))
+    head = commented(launch.head(*lines, *routed(launch)))
     return "#!/bin/sh\n" + head + "\n".join(checks) + "\n" + command.script()

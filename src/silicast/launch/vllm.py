@@ -246,8 +246,8 @@ def nodes(layout: Layout, place: Place) -> Words:
         ]  # fmt: skip
     if layout.attention_dp > 1 and group % place.devices:
         raise LaunchError(
-            f"Attention groups of {group} devices lie askew on nodes of {place.devices}: vLLM starts several groups over "
-            "several nodes only where each node holds whole ones, or each of them whole nodes."
+            f"Attention groups of {group} devices lie askew on nodes of {place.devices}: vLLM starts several groups "
+            "over several nodes only where each node holds whole ones, or each of them whole nodes."
         )
     met: Words = [("--data-parallel-address", place.leader)] if layout.attention_dp > 1 else []
     return [
