@@ -147,7 +147,14 @@ def test_compose_files_are_read_back(tmp_path):
     assert (pool["tp"], pool["replicas"]) == (4, 2)
 
 
+def test_without_sizes_the_fewest_devices_are_taken():
+    told = run("launch", LLAMA, H200, "--stack", "vllm", "--json").document()
+    fit = run("fit", LLAMA, H200, "--stack", "vllm", "--json").document()
+    assert f"serve: 1 x {fit['result']['devices']} devices" in told["result"]["files"]["serve.sh"]
+
+
 BAD = {
+    "does not fit on its devices": (("launch", R1, H200, "--tp", "2", "--stack", "vllm"), "GiB"),
     "unknown flag": (("import", "vllm serve m --max-num-sequences 3", "--chip", H200), "--max-num-seqs"),
     "no command": (("import", "docker ps -a", "--chip", H200), "No launch command"),
     "no file": (("import", "nowhere.sh", "--chip", H200), "neither a launch command nor a file"),

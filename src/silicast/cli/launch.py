@@ -1,4 +1,7 @@
-"""`silicast launch MODEL CHIP --tp 8 --format compose --output DIR`: the files that start a deployment."""
+"""`silicast launch MODEL CHIP --tp 8 --format compose --output DIR`: the files that start a deployment.
+
+Without sizes it is the one with the fewest devices that hold the model.
+"""
 
 from dataclasses import fields
 from pathlib import Path
@@ -12,11 +15,15 @@ from silicast.cli import scenario
 from silicast.errors import InputError
 from silicast.launch import FORMATS, Limits, launch, write
 from silicast.launch.deployed import Deployed, read_deployment
+from silicast.planning.choose import require_fit
 from silicast.planning.place import Sizes, given_layout
 from silicast.report.document import document, emit
 from silicast.report.folder import write_folder
 from silicast.report.screen import screen
-from silicast.scenario import Deployment, Pool
+from silicast.scenario import Deployment, Pool, Workload
+
+#: an engine that cannot hold this does not start
+SHORTEST = Workload(1, 1)
 
 
 def command(
@@ -83,9 +90,13 @@ def _described(model: str, chip: str, given: dict[str, Any]) -> Deployed:
         draft, microbatches=scenario.microbatches(given.get("microbatches")),
     )  # fmt: skip
     points = api.pool_model(model, chip, setup)
-    asked = scenario.sizes(**{name.replace("-", "_"): given.get(name) for name in sizes})
-    layout = given_layout(points, Sizes(**asked))
-    points.machine.check_devices(layout.devices)
+    asked = Sizes(**scenario.sizes(**{name.replace("-", "_"): given.get(name) for name in sizes}))
+    if asked.open:
+        layout = api.fit(model, chip, None, setup, devices=asked.devices).layout
+    else:
+        layout = given_layout(points, asked)
+        points.machine.check_devices(layout.devices)
+        require_fit(points, layout, SHORTEST)
     pool = Pool(
         chip, "mixed", scenario.positive("replicas", given.get("replicas")) or 1, layout, points.precision,
         setup.system, setup.stack, draft, setup.microbatches,
