@@ -10,10 +10,11 @@ dependencies (some hundred MB each) to `--cache` and kept there.
 
 import argparse
 import ast
+import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +94,7 @@ class Found:
     switches: set[str] = field(default_factory=set)
     options: set[str] = field(default_factory=set)
     environment: set[str] = field(default_factory=set)
+    choices: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, names: list[str], switch: bool) -> None:
         """Flags of one argument; a switch takes no value."""
@@ -100,14 +102,52 @@ class Found:
         if switch:
             self.switches.update(names)
 
+    def limit(self, names: list[str], choices: list[str]) -> None:
+        """The only values that these flags take."""
+        self.choices.update({name: choices for name in names if choices})
+
+
+@dataclass
+class Types:
+    """What the types of fields say of the flags made from them: switches, and values that they take.
+
+    By `class.field` and by `field`; the former wins where it is known of which class the flag is.
+    """
+
+    booleans: dict[str, bool] = field(default_factory=dict)
+    literals: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trees: list[ast.Module]) -> "Types":
+        """The types of all classes of some modules."""
+        found, named = cls(), dict[str, list[str]]()
+        for tree in trees:
+            named |= {name: texts for name, value in assigned(tree) if (texts := literal_texts(value, {}))}
+        for owner, item in ((node.name, item) for tree in trees for node in classes(tree) for item in fields_of(node)):
+            name = item.target.id  # type: ignore[union-attr]
+            for key in (f"{owner}.{name}", name):
+                found.booleans[key] = is_boolean(item.annotation) or (key == name and found.booleans.get(name, False))
+            found.literals[f"{owner}.{name}"] = literal_texts(item.annotation, named)
+        return found
+
+    def boolean(self, key: str | None) -> bool:
+        """Whether a field is a switch."""
+        owner, _, name = (key or "").rpartition(".")
+        return self.booleans.get(key or "", not owner and self.booleans.get(name, False))
+
+    def values(self, key: str | None) -> list[str]:
+        """The values of a field of a known class."""
+        return self.literals.get(key or "", [])
+
 
 def find(target: Target, wheel: zipfile.ZipFile) -> Found:
     """All flags, keys and variables of a target."""
     found = Found()
-    booleans = {name for tree in trees(wheel, target.types) for name in boolean_fields(tree)}
+    types = Types.of(list(trees(wheel, target.types)))
     for tree in trees(wheel, target.files):
+        owners = {name: owner for name, value in everywhere(tree) if (owner := made_from(value))}
         for call in calls(tree, target.only):
-            read_call(call, booleans, found)
+            read_call(call, types, owners, found)
         read_records(tree, target.records, found)
     for tree in trees(wheel, target.options):
         found.options |= keys_read(tree) | fields_declared(tree)
@@ -132,7 +172,7 @@ def calls(tree: ast.Module, only: str | None) -> Iterator[ast.Call]:
             yield from (one for one in node.decorator_list if isinstance(one, ast.Call))
 
 
-def read_call(call: ast.Call, booleans: set[str], found: Found) -> None:
+def read_call(call: ast.Call, types: Types, owners: dict[str, str], found: Found) -> None:
     """`add_argument("--tp", "-tp", ...)`, `add_argument(group, flag_name="--tp")`, `click.option("--tp")`."""
     called = getattr(call.func, "attr", getattr(call.func, "id", ""))
     if called not in ("add_argument", "add_negatable_bool_argument", "option"):
@@ -140,25 +180,39 @@ def read_call(call: ast.Call, booleans: set[str], found: Found) -> None:
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     named = [given[name] for name in ("flag_name", "obsolete_flag") if name in given]
     names = [text for node in (*call.args, *named) if (text := text_of(node)) and text.strip("-") and text[0] == "-"]
-    switch = called == "add_negatable_bool_argument" or is_switch(given, booleans)
+    made = types.boolean(spread_key(given, owners))
+    switch = called == "add_negatable_bool_argument" or is_switch(given, made)
     found.add(names, switch)
-    if called == "add_negatable_bool_argument" or optional_boolean(given, booleans):
+    found.limit(names, texts_of(given.get("choices")) or types.values(spread_key(given, owners)))
+    if called == "add_negatable_bool_argument" or optional_boolean(given, made):
         found.add([negated(name) for name in names if name.startswith("--")], True)
 
 
-def is_switch(given: dict[str | None, ast.expr], booleans: set[str]) -> bool:
-    """Whether an argument takes no value."""
+def is_switch(given: dict[str | None, ast.expr], made: bool) -> bool:
+    """Whether an argument takes no value; `made` = it is made from a boolean field."""
     if "action" in given:
         return name_of(given["action"]) in SWITCHES
-    return "is_flag" in given or optional_boolean(given, booleans)
+    return "is_flag" in given or made
 
 
-def optional_boolean(given: dict[str | None, ast.expr], booleans: set[str]) -> bool:
-    """`**kwargs["field"]` of a boolean field, alone or in a dictionary: argparse then knows `--no-field` too."""
-    if "action" in given and name_of(given["action"]) == "BooleanOptionalAction":
-        return True
-    spread = ast.walk(given[None]) if None in given else ()
-    return any(isinstance(node, ast.Subscript) and text_of(node.slice) in booleans for node in spread)
+def optional_boolean(given: dict[str | None, ast.expr], made: bool) -> bool:
+    """Whether argparse knows `--no-field` too: it does of boolean fields."""
+    return name_of(given["action"]) == "BooleanOptionalAction" if "action" in given else made
+
+
+def spread_key(given: dict[str | None, ast.expr], owners: dict[str, str]) -> str | None:
+    """`Class.field` of `**kwargs["field"]`, alone or in a dictionary, where `kwargs` was made from a class."""
+    for node in ast.walk(given[None]) if None in given else ():
+        if isinstance(node, ast.Subscript) and (text := text_of(node.slice)):
+            owner = owners.get(name_of(node.value))
+            return f"{owner}.{text}" if owner else text
+    return None
+
+
+def made_from(value: ast.expr) -> str | None:
+    """The class of `get_kwargs(Class)`."""
+    made = isinstance(value, ast.Call) and name_of(value.func) == "get_kwargs" and value.args
+    return name_of(value.args[0]) if made else None  # type: ignore[attr-defined]
 
 
 def read_records(tree: ast.Module, records: tuple[str, ...], found: Found) -> None:
@@ -187,14 +241,47 @@ def read_annotated(item: ast.AnnAssign, found: Found) -> None:
     action = name_of(given["action"]) if "action" in given else None
     switch = action in SWITCHES if action else is_boolean(kind)
     found.add(names, switch)
+    found.limit(names, texts_of(given.get("choices")) or literal_texts(kind, {}))
     if action == "BooleanOptionalAction":
         found.add([negated(name) for name in names if name.startswith("--")], True)
 
 
-def boolean_fields(tree: ast.Module) -> set[str]:
-    """Names of all fields of classes that are booleans (or None)."""
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    return {item.target.id for node in classes for item in fields_of(node) if is_boolean(item.annotation)}
+def classes(tree: ast.Module) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+def assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Names that a module gives to values."""
+    yield from named_values(tree.body)
+
+
+def everywhere(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Names that a module and its functions give to values."""
+    yield from named_values(ast.walk(tree))
+
+
+def named_values(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value
+
+
+def literal_texts(node: ast.expr, named: dict[str, list[str]]) -> list[str]:
+    """Values of `Literal["a", "b"]`, or of a name that stands for it; empty where other values can stand too."""
+    if isinstance(node, ast.Name):
+        return named.get(node.id, [])
+    if isinstance(node, ast.Subscript) and name_of(node.value) == "Literal":
+        return texts_of(node.slice) or list(filter(None, [text_of(node.slice)]))
+    if isinstance(node, ast.BinOp) and ast.unparse(node.right) == "None":
+        return literal_texts(node.left, named)
+    return []
+
+
+def texts_of(node: ast.expr | None) -> list[str]:
+    """The texts of a list; empty where it holds anything else."""
+    items = getattr(node, "elts", [])
+    texts = [text for item in items if (text := text_of(item))]
+    return texts if len(texts) == len(items) else []
 
 
 def is_boolean(annotation: ast.expr) -> bool:
@@ -276,6 +363,8 @@ def write(name: str, target: Target, wheel: Path) -> None:
     for key in ("flags", "switches", "options", "environment"):
         names = sorted(getattr(found, key))
         lines += [f"{key} = ["] + [f'  "{one}",' for one in names] + ["]"] if names else []
+    lines += ["", "[choices]"] if found.choices else []
+    lines += [f'"{flag}" = {json.dumps(texts)}' for flag, texts in sorted(found.choices.items())]
     (DATA / f"{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"{name}: {len(found.flags)} flags, {len(found.options)} options of {wheel.name}")
 

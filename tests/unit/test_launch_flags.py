@@ -68,6 +68,7 @@ def test_a_command_has_only_flags_of_its_release(engine, nodes, follows):
     assert command.tested == listed.tested
     for name, value in command.flags:
         assert (value is None) == (name in listed.switches), name
+        assert value in listed.choices.get(name, (value,)), name
 
 
 def test_a_flag_that_is_not_in_the_list_is_found(monkeypatch):
@@ -109,6 +110,19 @@ def test_keys_of_files_and_values_are_those_of_the_release(engine):
 )
 def test_flags_that_are_read_exist(target, names):
     assert names - set(known(target).flags) == set()
+
+
+@pytest.mark.parametrize(
+    ("target", "flag", "values"),
+    [
+        ("vllm", "--all2all-backend", {*vllm.DEEPEP.values(), *vllm.MORI.values(), *vllm.GATHERED}),
+        ("vllm-ascend-engine", "--kv-cache-dtype", {*vllm_ascend.CACHE_NAMES.values()}),
+        ("sglang", "--kv-cache-dtype", {*sglang.CACHES, *sglang.CACHE_NAMES.values()}),
+        ("sglang", "--disaggregation-mode", {"prefill", "decode", "null"}),
+    ],
+)
+def test_values_that_are_known_exist(target, flag, values):
+    assert values <= set(known(target).choices[flag])
 
 
 def test_keys_that_are_read_exist():
@@ -201,6 +215,29 @@ class Serving:
     hidden: A[bool, Arg(no_cli=True)] = False
     plain: int = 1
 """
+CHOICES = """
+Kinds = Literal["a", "b"]
+
+class Config:
+    kind: Kinds = "a"
+    other: Literal["c"] | None = None
+    free: Kinds | str = "a"
+
+class Elsewhere:
+    kind: bool = False
+
+def add(parser):
+    config_kwargs = get_kwargs(Config)
+    parser.add_argument("--kind", **config_kwargs["kind"])
+    parser.add_argument("--another", "-o", **config_kwargs["other"])
+    parser.add_argument("--free", **config_kwargs["free"])
+    parser.add_argument("--listed", choices=["d", "e"])
+    parser.add_argument("--computed", choices=[*more])
+
+class Serving:
+    mode: A[str, Arg(help="h", choices=("f", "g"))] = "f"
+    side: A[Literal["i", "j"], "h"] = "i"
+"""
 CLICK = """
 @click.command("serve")
 @click.option("--tp_size", "--tensor_parallel_size", type=int)
@@ -221,7 +258,7 @@ value = config.get("depth", 1)
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("wheel") / "engine-1.0-py3-none-any.whl"
-    files = {"argparse": ARGPARSE, "records": RECORDS, "click": CLICK, "dictionaries": DICTIONARIES}
+    files = {"argparse": ARGPARSE, "records": RECORDS, "click": CLICK, "choices": CHOICES, "dictionaries": DICTIONARIES}
     with zipfile.ZipFile(path, "w") as opened:
         for name, text in files.items():
             opened.writestr(f"engine/{name}.py", text)
@@ -249,6 +286,15 @@ def test_annotated_records_are_read(script, wheel):
     told = found(script, wheel, "records")
     assert told.flags == {"--tp-size", "--tensor-parallel-size", "--offload", "--chosen", "--no-chosen"}
     assert told.switches == {"--offload", "--chosen", "--no-chosen"}
+
+
+def test_choices_are_read(script, wheel):
+    told = found(script, wheel, "choices", types=("engine/choices.py",))
+    assert told.choices == {
+        "--kind": ["a", "b"], "--another": ["c"], "-o": ["c"], "--listed": ["d", "e"], "--mode": ["f", "g"],
+        "--side": ["i", "j"],
+    }  # fmt: skip
+    assert told.switches == set()
 
 
 def test_decorators_of_one_function_are_read(script, wheel):

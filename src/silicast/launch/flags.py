@@ -5,6 +5,8 @@ import re
 from functools import cache
 from typing import Any
 
+from pydantic import Field
+
 from silicast import catalog, datafile
 from silicast.errors import InputError, nearest
 from silicast.hardware import Frozen
@@ -16,6 +18,7 @@ class FlagList(Frozen):
     switches     flags without a value
     options      keys of its options file or of its JSON values
     environment  environment variables that are its own
+    choices      the only values that a flag takes, where it has few
     origin       the wheel, or the address, that it was read from
     """
 
@@ -31,6 +34,7 @@ class FlagList(Frozen):
     switches: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    choices: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
