@@ -80,6 +80,10 @@ class Machine:
         """The same machine under another sampler."""
         return Machine(self.chip, self.system, self.stack, self._coefficients, sampler)
 
+    def under(self, stack: Stack) -> "Machine":
+        """The same machine under another stack, with the coefficients of its own: for limits that a command sets."""
+        return Machine(self.chip, self.system, stack, self._coefficients, self.sampler)
+
     @property
     def draws(self) -> int:
         """Draws per number; 0 = points."""

@@ -3,11 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from silicast import catalog
 from silicast.errors import InputError
 from silicast.hardware import Source
 from silicast.launch.settings import Limits
-from silicast.machine import Machine
 from silicast.pool import PoolModel
 from silicast.scenario import Workload
 
@@ -25,8 +23,7 @@ def limited(points: PoolModel, limits: Limits) -> PoolModel:
         changes["memory_share"] = machine.stack.memory_share.model_copy(update=told)
     # what the stack changes on this chip is applied already, and must not come back over what is given
     stack = machine.stack.model_copy(update={**changes, "variants": ()})
-    own = Machine(machine.chip, machine.system, stack, catalog.coefficients(machine.chip.id, stack.id), machine.sampler)
-    return replace(points, machine=own, kv_blocks=limits.kv_blocks or points.kv_blocks)
+    return replace(points, machine=machine.under(stack), kv_blocks=limits.kv_blocks or points.kv_blocks)
 
 
 def served(workload: Workload, limits: Limits) -> tuple[Workload, list[str]]:
