@@ -102,10 +102,16 @@ def forecast(
 
     `sizes`: devices, tp, pp, ep, attention_dp, cp; with none but devices the best layout is chosen.
     """
+    return forecast_pool(pool_model(model, chip, setup), workload, targets, **sizes)
+
+
+def forecast_pool(
+    points: PoolModel, workload: Workload | None = None, targets: Targets = TARGETS, **sizes: int | None
+) -> Forecast:
+    """`forecast` of a pool that is set up already, with limits of its own for one."""
     known_keywords("Size", sizes, SIZES)
     load, wanted = noun("workload", workload or Workload(), Workload), noun("targets", targets, Targets)
     _check_run(load)
-    points = pool_model(model, chip, setup)
     placed = place(points, Sizes(**sizes), load, wanted, DRAWS)
     return _at(points, placed, load)
 

@@ -92,6 +92,10 @@ class Machine:
         chip = self.chip.model_copy(update={"memory": memory})
         return Machine(chip, self.system, self.stack, self._coefficients, self.sampler)
 
+    def under(self, stack: Stack) -> "Machine":
+        """The same machine under another stack, with the coefficients of its own: for limits that a command sets."""
+        return Machine(self.chip, self.system, stack, self._coefficients, self.sampler)
+
     @property
     def draws(self) -> int:
         """Draws per number; 0 = points."""

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -21,6 +22,8 @@ VERBS = {
     "fit": "Does it fit, on how many devices, with room for how many requests.",
     "explain": "Where the time goes: operators, laws, tiers, sources.",
     "simulate": "Traffic through a deployment: latency percentiles, goodput, queues, caches.",
+    "launch": "Write the files that start a deployment: commands, Compose, Kubernetes, llm-d, Dynamo.",
+    "import": "Read a launch command back: what should the running deployment reach?",
     "chips": "List chips, show one with its sources, print a template for your own.",
     "systems": "List systems, show one with its domains.",
     "models": "List models, show one with its parameters.",
@@ -49,7 +52,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
 
 def _register(app: typer.Typer, verb: str, text: str) -> None:
-    module = import_module(f"silicast.cli.{verb}")
+    module = import_module(f"silicast.cli.{verb}{'_' if iskeyword(verb) else ''}")
     command: Callable[..., None] | None = getattr(module, "command", None)
     if command is None:
         app.add_typer(module.app, name=verb, help=text)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.errors import InputError
-from silicast.machine import Machine
 from silicast.pool import PoolModel
 from silicast.serving.fleet import Fleet, Transfer, simulate_fleet
 from silicast.serving.measures import Hardware
@@ -75,7 +74,7 @@ def limited(pool: PoolModel, table: PoolTable) -> PoolModel:
     changes = {name: getattr(table, name) for name in names if getattr(table, name) is not None}
     old = pool.machine
     stack = old.stack.model_copy(update=changes)
-    machine = Machine(old.chip, old.system, stack, old._coefficients, old.sampler) if changes else old
+    machine = old.under(stack) if changes else old
     return replace(pool, machine=machine, kv_blocks=table.kv_blocks)
 
 
