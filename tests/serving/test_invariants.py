@@ -8,7 +8,7 @@ from silicast.serving.columns import Columns, Setting, columns
 from silicast.serving.outcome import Served
 from silicast.serving.policies import POLICIES
 from silicast.serving.replica import run
-from silicast.serving.simulate import served, simulate
+from silicast.serving.simulate import Log, served, simulate
 from silicast.serving.state import FINISHED, IDLE, REJECTED, Replica
 from silicast.serving.verbs import generated
 from tests.serving.traffic import Case, cases
@@ -34,7 +34,7 @@ def watched(case: Case) -> Served:
     assert available(replica) == case.limits.blocks
     assert all(unit.claims <= IDLE for unit in replica.units)
     arrays.take_back(replica)
-    return served(case.traffic, arrays, [])
+    return served(case.traffic, arrays, Log())
 
 
 def start(case: Case) -> Columns:
