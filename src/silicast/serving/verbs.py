@@ -41,7 +41,7 @@ __all__ = [
     "missing",
     "missing_to_decode",
     "needed_to_decode",
-    "needs_block",
+    "new_blocks",
     "preempt",
     "prefill",
     "reserve",
@@ -88,10 +88,10 @@ def last_decoding(replica: Replica) -> int:
     return r
 
 
-def needs_block(replica: Replica, r: int) -> bool:
-    """Whether the next step of r, which decodes, takes a new block."""
+def new_blocks(replica: Replica, r: int) -> int:
+    """Blocks that the next step of r, which decodes, takes."""
     done = steps_done(replica, r)
-    return _held(replica, r, done) > _held(replica, r, done - 1)
+    return _held(replica, r, done) - _held(replica, r, done - 1)
 
 
 def left(replica: Replica, r: int) -> int:
