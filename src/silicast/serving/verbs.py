@@ -245,7 +245,7 @@ def _take_back(replica: Replica, r: int) -> None:
 def join_decoding(replica: Replica, r: int, token: float) -> None:
     """r has computed its target and decodes from now on; its last token came at `token`."""
     state, row = replica.state, replica.rows[r]
-    done = _steps_for(replica, r, row.target - row.prompt + 1)
+    done = _steps_at_join(replica, r)
     row.end = state.clock + row.steps - done
     slot = row.end % WHEEL
     row.alongside = replica.wheel[slot]
@@ -268,7 +268,7 @@ def leave_decoding(replica: Replica, r: int) -> None:
     state, row = replica.state, replica.rows[r]
     _take_from_wheel(replica, r)
     done = steps_done(replica, r)
-    fresh = done == _steps_for(replica, r, row.target - row.prompt + 1)
+    fresh = done == _steps_at_join(replica, r)
     if not fresh:
         row.blocks = _held(replica, r, done - 1)
     _expect(replica, r, done, -1)
@@ -313,6 +313,12 @@ def _steps_for(replica: Replica, r: int, tokens: int) -> int:
     """Decode steps after which r has `tokens` output tokens: the least that write as many."""
     row = replica.rows[r]
     return -(-(tokens - 1) * row.steps // max(row.output - 1, 1))
+
+
+def _steps_at_join(replica: Replica, r: int) -> int:
+    """Decode steps that the computed target stands for; at least one is left, since a token is."""
+    row = replica.rows[r]
+    return min(_steps_for(replica, r, row.target - row.prompt + 1), row.steps - 1)
 
 
 def _expect(replica: Replica, r: int, done: int, sign: int) -> None:
