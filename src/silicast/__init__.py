@@ -1,7 +1,7 @@
 """Silicast: how will this model run on that chip, in what deployment, at what cost, and how sure are we?
 
-The verbs are functions (`compare`, `forecast`, `forecast_many`, `fit`, `simulate`), the nouns are classes. Everything is loaded
-when it is used, so that `import silicast` costs nothing.
+The verbs are functions (`compare`, `forecast`, `forecast_many`, `fit`, `simulate`), the nouns are classes. Everything
+is loaded when it is used, so that `import silicast` costs nothing.
 """
 
 from importlib import import_module

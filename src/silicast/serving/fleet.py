@@ -1,5 +1,6 @@
 """Replay requests through many replicas behind a router, in one pool or with prefill and decode apart."""
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -14,7 +15,7 @@ from silicast.serving.outcome import Gaps, Served, Timeline
 from silicast.serving.policies import DEFAULT, OWN, policy_of
 from silicast.serving.requests import ClosedLoop, Requests
 from silicast.serving.routers import ROUTERS
-from silicast.serving.simulate import EVENTS, WORTHWHILE, Options
+from silicast.serving.simulate import COMPILED_GAIN, EVENTS, WORTHWHILE, Options, unseen
 from silicast.serving.state import CLUSTER, NOBODY, UNIT, Cluster, ClusterState, Decide
 from silicast.serving.surface import Surface
 
@@ -80,7 +81,7 @@ def simulate_fleet(
     worthwhile = len(traffic) >= WORTHWHILE and find_spec("numba") is not None
     wanted = worthwhile if how.compile is None else how.compile
     built_in = all(policy_of(pool.policy).number != OWN for pool in pools)
-    whole.run(wanted and built_in)
+    whole.run(wanted and built_in, how)
     return whole.served(traffic, how.timeline)
 
 
@@ -113,18 +114,28 @@ class _Stacked:
         self.homes = np.full(int(sessions.max(initial=0)) + 1, NOBODY)
         self.draws = np.zeros(1)
         self.logs: list[tuple[int, Array]] = []
+        self.interrupted = False
 
     def _part(self, sample: Columns, i: int) -> Columns:
         own = {name: values[i] for name, values in self.own.items() if name != "state"}
         return replace(sample, state=self.own["state"][i : i + 1], rows=self.rows, **own)
 
-    def run(self, fast: bool) -> None:
-        """Until nothing is left to do."""
+    def run(self, fast: bool, how: Options) -> None:
+        """Until nothing is left to do, or until somebody interrupts from the keyboard."""
         more = self._more_compiled() if fast else self._more_in_objects()
-        for _ in more:
-            pass
+        try:
+            for left in more:
+                if how.progress is not None:
+                    how.progress(left, len(self.rows))
+        except KeyboardInterrupt:
+            self.interrupted = True
+        finally:
+            more.close()
 
-    def _more_compiled(self) -> Any:
+    def _left(self) -> int:
+        return int(self.own["state"]["finished"].sum())
+
+    def _more_compiled(self) -> Generator[int]:
         if find_spec("numba") is None:
             raise MissingExtraError("Compiled simulation needs numba: pip install 'silicast[simulate]'.")
         from silicast.serving import compiled
@@ -138,9 +149,9 @@ class _Stacked:
                 shared, own, (self.parts[0].offsets, self.parts[0].hashes), tables, self.kinds, EVENTS
             )
             self._keep_logs()
-            yield
+            yield self._left()
 
-    def _more_in_objects(self) -> Any:
+    def _more_in_objects(self) -> Generator[int]:
         replicas = [part.objects() for part in self.parts]
         for replica in replicas:
             replica.rows = replicas[0].rows
@@ -149,15 +160,19 @@ class _Stacked:
             self.homes.tolist(), self.draws.tolist(),
         )  # fmt: skip
         more = True
-        while more:
-            more = run_cluster(whole, EVENTS)
-            self.own["state"]["logged"] = [replica.state.logged for replica in replicas]
-            self._keep_logs()
-            for replica in replicas:
-                replica.state.logged = 0
-            yield
-        for part, replica in zip(self.parts, replicas, strict=True):
-            part.take_back(replica)
+        try:
+            while more:
+                more = run_cluster(whole, EVENTS // COMPILED_GAIN)
+                self.own["state"]["logged"] = [replica.state.logged for replica in replicas]
+                self.own["state"]["finished"] = [replica.state.finished for replica in replicas]
+                self._keep_logs()
+                for replica in replicas:
+                    replica.state.logged = 0
+                yield self._left()
+        finally:
+            self.state["arrived"] = whole.state.arrived
+            for part, replica in zip(self.parts, replicas, strict=True):
+                part.take_back(replica)
 
     def _keep_logs(self) -> None:
         for i, logged in enumerate(self.own["state"]["logged"]):
@@ -168,6 +183,7 @@ class _Stacked:
     def served(self, traffic: Requests, timeline: bool) -> Served:
         """The outcome."""
         rows, state = self.rows, self.own["state"]
+        unseen(rows, int(self.state["arrived"][0]))
         return Served(
             arrival=rows["sent"],
             dispatched=rows["dispatched"],
@@ -182,6 +198,7 @@ class _Stacked:
             timeline=self._timeline() if timeline else None,
             events=int(state["events"].sum()),
             busy=state["busy"].copy(),
+            interrupted=self.interrupted,
         )
 
     def _timeline(self) -> Timeline:

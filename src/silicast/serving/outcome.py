@@ -76,6 +76,7 @@ class Served:
     cached_tokens  prompt tokens found in the prefix cache
     state          see STATES
     events         steps and leaps simulated; busy: seconds in which some step ran, by replica
+    interrupted    the run was stopped from outside: what is here is right, requests that are open are not done
     """
 
     arrival: Array
@@ -91,6 +92,7 @@ class Served:
     timeline: Timeline | None
     events: int
     busy: Array
+    interrupted: bool = False
 
     @property
     def done(self) -> Array:

@@ -1,5 +1,6 @@
 """Replay requests through one replica: uncompiled where the run is small or the policy is the user's own."""
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -19,15 +20,15 @@ __all__ = ["Host", "Limits", "Options", "simulate"]
 
 #: requests below which compiled code is not worth loading: an uncompiled request takes about 50 us, loading a second
 WORTHWHILE = 20_000
-#: events between two looks from outside
-EVENTS = 1 << 20
+#: events between two looks from outside, in compiled code; in plain Python events take so many times longer
+EVENTS, COMPILED_GAIN = 1 << 19, 64
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """compile: None = where it pays; leaps: equal steps at once (False is the test of it); timeline: log the steps;
     host: what surrounds the steps; acceptance: share of guessed tokens that is accepted, drawn by `random`, where the
-    surface has steps with guesses."""
+    surface has steps with guesses; progress: called now and then with the requests that have left and all there are."""
 
     compile: bool | None = None
     leaps: bool = True
@@ -35,6 +36,7 @@ class Options:
     host: Host = field(default_factory=Host)
     acceptance: float = 0.0
     random: np.random.Generator | None = None
+    progress: Callable[[int, int], None] | None = None
 
     @property
     def setting(self) -> Setting:
@@ -62,24 +64,38 @@ def simulate(
         whole.close(loop)
     worthwhile = len(traffic) >= WORTHWHILE and find_spec("numba") is not None
     wanted = worthwhile if how.compile is None else how.compile
-    log = run_all(whole, wanted and chosen.number != OWN, how.timeline)
+    log = run_all(whole, wanted and chosen.number != OWN, how)
     return served(traffic, whole, log)
 
 
-def run_all(whole: Columns, fast: bool, timeline: bool = False) -> list[Any]:
-    """Run until nothing is left to do; returns the log in pieces."""
-    if timeline:
+@dataclass(slots=True)
+class Log:
+    """The log of a run in pieces, and whether somebody stopped it."""
+
+    pieces: list[Any] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def run_all(whole: Columns, fast: bool, how: Options | None = None) -> Log:
+    """Run until nothing is left to do, or until somebody interrupts from the keyboard."""
+    options = how or Options()
+    if options.timeline:
         whole.log, whole.state["log"] = np.zeros(LOG_ROWS, ENTRY), True
-    pieces = []
-    more = _more_compiled(whole) if fast else _more_in_objects(whole)
-    for _ in more:
-        logged = int(whole.state["logged"][0])
-        pieces.append(whole.log[:logged].copy())
-    return pieces
+    log, more = Log(), _more_compiled(whole) if fast else _more_in_objects(whole)
+    try:
+        for left in more:
+            log.pieces.append(whole.log[: int(whole.state["logged"][0])].copy())
+            if options.progress is not None:
+                options.progress(left, len(whole.rows))
+    except KeyboardInterrupt:
+        log.interrupted = True
+    finally:
+        more.close()
+    return log
 
 
-def _more_compiled(whole: Columns) -> Any:
-    """Runs piece by piece in compiled code."""
+def _more_compiled(whole: Columns) -> Generator[int]:
+    """Runs piece by piece in compiled code; gives the requests that have left."""
     if find_spec("numba") is None:
         raise MissingExtraError("Compiled simulation needs numba: pip install 'silicast[simulate]'.")
     from silicast.serving import compiled
@@ -89,24 +105,33 @@ def _more_compiled(whole: Columns) -> Any:
     while more:
         whole.state["logged"] = 0
         more = compiled.run(*parts, EVENTS)
-        yield
+        yield int(whole.state["finished"][0])
 
 
-def _more_in_objects(whole: Columns) -> Any:
-    """Runs piece by piece in plain Python."""
+def _more_in_objects(whole: Columns) -> Generator[int]:
+    """Runs piece by piece in plain Python; gives the requests that have left."""
     replica = whole.objects()
     more = True
-    while more:
-        replica.state.logged = 0
-        more = run(replica, EVENTS)
-        whole.state["logged"] = replica.state.logged
-        yield
-    whole.take_back(replica)
+    try:
+        while more:
+            replica.state.logged = 0
+            more = run(replica, EVENTS // COMPILED_GAIN)
+            whole.state["logged"] = replica.state.logged
+            yield replica.state.finished
+    finally:
+        whole.take_back(replica)
 
 
-def served(traffic: Requests, whole: Columns, log: list[Any]) -> Served:
+def unseen(rows: Any, arrived: int) -> None:
+    """Nothing has happened to requests that have not come yet."""
+    for name in ("dispatched", "first", "finished"):
+        rows[name][arrived:] = np.nan
+
+
+def served(traffic: Requests, whole: Columns, log: Log) -> Served:
     """The outcome of a run."""
     rows, state = whole.rows, whole.state[0]
+    unseen(rows, int(state["arrived"]))
     return Served(
         arrival=rows["sent"],
         dispatched=rows["dispatched"],
@@ -121,9 +146,10 @@ def served(traffic: Requests, whole: Columns, log: list[Any]) -> Served:
         timeline=_timeline(log) if state["log"] else None,
         events=int(state["events"]),
         busy=np.array([float(state["busy"])]),
+        interrupted=log.interrupted,
     )
 
 
-def _timeline(log: list[Any]) -> Timeline:
-    entries = np.concatenate(log)
+def _timeline(log: Log) -> Timeline:
+    entries = np.concatenate(log.pieces)
     return Timeline(**{name: entries[name] for name in ENTRY.names or ()}, replica=np.zeros(entries.size, np.int32))

@@ -41,7 +41,7 @@ __all__ = [
     "missing",
     "missing_to_decode",
     "needed_to_decode",
-    "needs_block",
+    "new_blocks",
     "preempt",
     "prefill",
     "reserve",
@@ -88,10 +88,10 @@ def last_decoding(replica: Replica) -> int:
     return r
 
 
-def needs_block(replica: Replica, r: int) -> bool:
-    """Whether the next step of r, which decodes, takes a new block."""
+def new_blocks(replica: Replica, r: int) -> int:
+    """Blocks that the next step of r, which decodes, takes."""
     done = steps_done(replica, r)
-    return _held(replica, r, done) > _held(replica, r, done - 1)
+    return _held(replica, r, done) - _held(replica, r, done - 1)
 
 
 def left(replica: Replica, r: int) -> int:
@@ -245,7 +245,7 @@ def _take_back(replica: Replica, r: int) -> None:
 def join_decoding(replica: Replica, r: int, token: float) -> None:
     """r has computed its target and decodes from now on; its last token came at `token`."""
     state, row = replica.state, replica.rows[r]
-    done = _steps_for(replica, r, row.target - row.prompt + 1)
+    done = _steps_at_join(replica, r)
     row.end = state.clock + row.steps - done
     slot = row.end % WHEEL
     row.alongside = replica.wheel[slot]
@@ -268,7 +268,7 @@ def leave_decoding(replica: Replica, r: int) -> None:
     state, row = replica.state, replica.rows[r]
     _take_from_wheel(replica, r)
     done = steps_done(replica, r)
-    fresh = done == _steps_for(replica, r, row.target - row.prompt + 1)
+    fresh = done == _steps_at_join(replica, r)
     if not fresh:
         row.blocks = _held(replica, r, done - 1)
     _expect(replica, r, done, -1)
@@ -313,6 +313,12 @@ def _steps_for(replica: Replica, r: int, tokens: int) -> int:
     """Decode steps after which r has `tokens` output tokens: the least that write as many."""
     row = replica.rows[r]
     return -(-(tokens - 1) * row.steps // max(row.output - 1, 1))
+
+
+def _steps_at_join(replica: Replica, r: int) -> int:
+    """Decode steps that the computed target stands for; at least one is left, since a token is."""
+    row = replica.rows[r]
+    return min(_steps_for(replica, r, row.target - row.prompt + 1), row.steps - 1)
 
 
 def _expect(replica: Replica, r: int, done: int, sign: int) -> None:

@@ -97,7 +97,14 @@ def run(scenario: Scenario, pools: list[PoolModel], told: Told | None = None) ->
     if told:
         told(len(drawn.requests), len(drawn.requests))
     return Simulation(
-        scenario, drawn, served, _hardware(parts), _replicas(parts, served.busy), True, _tier(parts), _warnings(parts)
+        scenario,
+        drawn,
+        served,
+        _hardware(parts),
+        _replicas(parts, served.busy),
+        not served.interrupted,
+        _tier(parts),
+        _warnings(parts),
     )
 
 

@@ -1,6 +1,6 @@
 """Sarathi: decodes ride along in every step, prompts fill it up to the size of a chunk."""
 
-from silicast.serving.state import NOBODY, Replica
+from silicast.serving.state import Replica
 from silicast.serving.verbs import (
     admit,
     available,
@@ -11,7 +11,7 @@ from silicast.serving.verbs import (
     last_running,
     left,
     needed_to_decode,
-    needs_block,
+    new_blocks,
     preempt,
     prefill,
     reserve,
@@ -27,7 +27,7 @@ def sarathi(replica: Replica) -> None:
 
     # Who decodes comes first. Each wants to see a free block before its turn, even if its token fits into its last one;
     # while there is none the last request gives up its own.
-    while state.decoding > 0 and available(replica) <= _taken_before_the_last(replica):
+    while state.decoding > 0 and available(replica) < _seen_by_the_last(replica):
         preempt(replica, last_running(replica))
     tokens = decode(replica)
 
@@ -52,9 +52,7 @@ def sarathi(replica: Replica) -> None:
         tokens += chunk
 
 
-def _taken_before_the_last(replica: Replica) -> int:
-    """Blocks that all decoding requests but the last one take."""
-    last = last_decoding(replica)
-    if last == NOBODY:
-        return -1
-    return needed_to_decode(replica) - (1 if needs_block(replica, last) else 0)
+def _seen_by_the_last(replica: Replica) -> int:
+    """Blocks for all decoding requests, of which the last one sees at least one before its turn."""
+    needed, last = needed_to_decode(replica), last_decoding(replica)
+    return max(needed, needed - new_blocks(replica, last) + 1)

@@ -10,6 +10,7 @@ from silicast.serving.verbs import (
     fits,
     generated,
     left,
+    missing,
     missing_to_decode,
     preempt,
     prefill,
@@ -107,9 +108,11 @@ def _add_prompts(replica: Replica) -> None:
         tokens = replica.rows[r].target - cached
         to_write = min(replica.rows[r].output, CLIP)
         pages = _pages(replica, tokens)
+        # idle prefixes that it would hold are no longer there to be evicted
+        shared = missing(replica, r, cached, tokens) * state.block - pages
         # one that is alone runs whatever the estimate says: nobody would make room for it
         alone = state.running == 0 and fits(replica, r, cached, min(tokens, chunk))
-        if tokens + to_write >= later and not alone:
+        if tokens + to_write >= later - shared and not alone:
             state.full = 1
             break
         if pages >= budget and state.step_prompts > 0:
@@ -119,9 +122,7 @@ def _add_prompts(replica: Replica) -> None:
             to_write = 0
             if tokens <= 0:
                 break
-        before = available(replica)
         admit(replica, r, cached)
-        shared = (before - available(replica)) * state.block
         prefill(replica, r, tokens)
         now, later = now - shared - pages, later - shared - pages - to_write
         budget, chunk = budget - pages, chunk - pages
