@@ -19,7 +19,7 @@ from silicast.coefficients import Coefficient, Coefficients
 from silicast.datafile import read, read_numbers
 from silicast.errors import ChipFileError, not_found
 from silicast.estimate import TIERS
-from silicast.hardware import Chip, System
+from silicast.hardware import Chip, Number, System
 from silicast.spread import completed, gaps
 from silicast.stack import Stack
 
@@ -109,6 +109,16 @@ def coefficients(chip_id: str, stack_id: str) -> Coefficients:
             lent |= _read_coefficients(path, path.stat().st_mtime_ns, f"stacks/{lender}")
     host = {name: replace(one, tier="transferred") for name, one in lent.items() if name.startswith("host.")}
     return Coefficients(table | {name: one for name, one in host.items() if table[name].tier == "datasheet"})
+
+
+def prices(kind: str) -> dict[str, Number]:
+    """The numbers of `prices/<kind>.toml` by name (`rent`: USD per package-hour by chip); a user's own come first."""
+    table: dict[str, Number] = {}
+    for folder in reversed(search_path()):
+        path = folder / "prices" / f"{kind}.toml"
+        if path.is_file():
+            table |= read_numbers(path)[1]
+    return table
 
 
 @cache
