@@ -19,6 +19,7 @@ VERBS = {
     "forecast": "One model on one chip: latency, throughput, utilisation and memory, with ranges.",
     "fit": "Does it fit, on how many devices, with room for how many requests.",
     "explain": "Where the time goes: operators, laws, tiers, sources.",
+    "plan": "Which chips, how many, configured how: the best deployment under targets and a budget.",
     "chips": "List chips, show one with its sources, print a template for your own.",
     "systems": "List systems, show one with its domains.",
     "models": "List models, show one with its parameters.",

@@ -37,7 +37,9 @@ def at_batch(
     ttft = flow.ttft(rate) + pools.lag * step
     later = 0.0 if pools.in_ttft else pools.transfer
     token = step / trail(draft.yield_per_step) + later / np.maximum(trail(workload.output_tokens) - 1, 1)
-    return Steady(ttft, token, ttft + later + decoding, rate, trail(batch), rate / flow.capacity, step, flow.service(rate))
+    return Steady(
+        ttft, token, ttft + later + decoding, rate, trail(batch), rate / flow.capacity, step, flow.service(rate)
+    )
 
 
 def later_first_tokens(steady: Steady, factor: Any) -> Steady:

@@ -1,0 +1,145 @@
+"""The planning verbs in Python: chips, formats, stacks and draft tokens become variants, and the best is planned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from silicast import catalog
+from silicast.api import Setup, pool_model
+from silicast.dtypes import matrix_mode
+from silicast.errors import InputError, SilicastError, not_found
+from silicast.planning.economics import bill
+from silicast.planning.plan import Plan
+from silicast.planning.plan import plan as _plan
+from silicast.planning.question import Budget, Objective, Question
+from silicast.planning.variants import Variant
+from silicast.pool import PoolModel
+from silicast.scenario import Speculation, Targets, Workload
+
+#: share of the draft tokens that is accepted where nobody says
+ACCEPTED = 0.7
+#: formats of weights and cache that a recast search adds where the matrix engine multiplies them
+NARROW = ("fp8", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the search may vary beside layouts and batches.
+
+    stacks      ids, or "any" = every stack for the vendor; None = the chip's own
+    recast      also 8-bit weights and cache that the checkpoint does not have, where the chip multiplies them
+    mtp_tokens  most draft tokens, tried where the checkpoint brings draft layers; `acceptance` of each
+    split       also prefill and decode in pools of their own
+    prices      USD per package-hour by chip, instead of the catalog's
+    """
+
+    stacks: tuple[str, ...] | None = None
+    recast: bool = False
+    mtp_tokens: int = 0
+    acceptance: float = ACCEPTED
+    split: bool = True
+    prices: Mapping[str, float] | None = None
+    system: str | None = None
+
+
+def plan(
+    model: str,
+    chips: Sequence[str],
+    workload: Workload | None = None,
+    targets: Targets | None = None,
+    budget: Budget | None = None,
+    objective: Objective | None = None,
+    confidence: float = 0.5,
+    choices: Choices | None = None,
+    top: int = 3,
+) -> Plan:
+    """The best deployment of `model` on each of `chips`, and overall. `objective` None = what `default_objective` says.
+
+    Raises InputError: which constraint to relax and by how much, or the floor of a target.
+    """
+    chosen, limits, work = choices or Choices(), budget or Budget(), workload or Workload()
+    found, refused = variants(model, chips, chosen)
+    if not found:
+        raise InputError("No chip can run the model: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
+    aim = objective or default_objective(found, work, limits)
+    question = Question(work, targets or Targets(), limits, aim, confidence)
+    answer = _plan(found, question, top, split=chosen.split)
+    return replace(answer, refused=refused | answer.refused)
+
+
+def default_objective(found: Sequence[Variant], workload: Workload, budget: Budget) -> Objective:
+    """Goodput where a budget and no load is given; else cost where every chip has a price, else packages."""
+    if workload.rate is None and workload.concurrency is None and not budget.open:
+        return "goodput"
+    return "cost" if all(one.bill.usd_per_hour is not None for one in found) else "packages"
+
+
+def variants(model: str, chips: Sequence[str], choices: Choices) -> tuple[list[Variant], dict[str, str]]:
+    """Every way to run the model on the chips, and why a chip has none."""
+    if not chips:
+        raise InputError("Name at least one chip, such as --chip h100-sxm. List them with: silicast chips")
+    _check_prices(choices.prices or {}, chips)
+    found: list[Variant] = []
+    refused: dict[str, str] = {}
+    for chip in dict.fromkeys(chips):
+        try:
+            found += _of_chip(model, chip, choices)
+        except SilicastError as error:
+            if len(chips) == 1 or isinstance(error, InputError) and "not found" in str(error):
+                raise
+            refused[chip] = str(error)
+    return found, refused
+
+
+def _check_prices(prices: Mapping[str, float], chips: Sequence[str]) -> None:
+    for name in prices:
+        if name not in chips:
+            raise not_found("Price of chip", name, chips, f"Prices are for the chips planned: {', '.join(chips)}.")
+
+
+def _of_chip(model: str, chip: str, choices: Choices) -> list[Variant]:
+    made: dict[tuple[str, str, str, int], Variant] = {}
+    for stack in _stacks(chip, choices.stacks):
+        own = pool_model(model, chip, Setup(system=choices.system, stack=stack))
+        for weights, cache in _formats(own, choices.recast):
+            for drafts in _drafts(own, choices.mtp_tokens):
+                draft = Speculation(drafts, choices.acceptance if drafts else 0.0)
+                setup = Setup(choices.system, stack, weights, weights, cache, draft)
+                pool = pool_model(model, chip, setup)
+                one = Variant(pool, bill(pool.machine.chip, pool.machine.system, choices.prices))
+                made.setdefault(one.way, one)
+    return list(made.values())
+
+
+def _stacks(chip: str, wanted: tuple[str, ...] | None) -> tuple[str | None, ...]:
+    """Stacks to try on a chip; a named one that is not for its vendor is refused."""
+    if wanted is None:
+        return (None,)
+    vendor = catalog.chip(chip).vendor
+    known = {name: catalog.stack(name).vendors for name in catalog.ids("stacks")}
+    fitting = tuple(name for name, vendors in known.items() if not vendors or vendor in vendors)
+    if wanted == ("any",):
+        return tuple(name for name in fitting if known[name]) or fitting
+    for name in wanted:
+        catalog.stack(name)
+    chosen = tuple(name for name in wanted if name in fitting)
+    if not chosen:
+        raise InputError(
+            f"Stack {', '.join(wanted)} does not run on {chip} ({vendor}); these do: {', '.join(fitting)}."
+        )
+    return chosen
+
+
+def _formats(pool: PoolModel, recast: bool) -> list[tuple[str | None, str | None]]:
+    """(weights, cache) to try; None = the checkpoint's own, as the stack runs it."""
+    own: list[tuple[str | None, str | None]] = [(None, None)]
+    if not recast:
+        return own
+    narrow = [name for name in NARROW if matrix_mode(name) in pool.machine.modes][:1]
+    caches: list[str | None] = [None, *(name for name in narrow if name != pool.precision.kv_cache)]
+    wide = pool.precision.weights in ("bf16", "fp16", "fp32")
+    weights: list[str | None] = [None, *(narrow if wide else [])]
+    return [(stored, cache) for stored in weights for cache in caches]
+
+
+def _drafts(pool: PoolModel, most: int) -> range:
+    return range(most + 1) if pool.model.mtp else range(1)
