@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from silicast import catalog
 from silicast.api import Setup, pool_model
 from silicast.dtypes import matrix_mode
-from silicast.errors import InputError, SilicastError, not_found
+from silicast.errors import InputError, NotFoundError, SilicastError, not_found
 from silicast.planning.economics import bill
 from silicast.planning.plan import Plan
 from silicast.planning.plan import plan as _plan
@@ -84,7 +85,7 @@ def variants(model: str, chips: Sequence[str], choices: Choices) -> tuple[list[V
         try:
             found += _of_chip(model, chip, choices)
         except SilicastError as error:
-            if len(chips) == 1 or isinstance(error, InputError) and "not found" in str(error):
+            if len(chips) == 1 or isinstance(error, NotFoundError):
                 raise
             refused[chip] = str(error)
     return found, refused
@@ -97,16 +98,17 @@ def _check_prices(prices: Mapping[str, float], chips: Sequence[str]) -> None:
 
 
 def _of_chip(model: str, chip: str, choices: Choices) -> list[Variant]:
-    made: dict[tuple[str, str, str, int], Variant] = {}
+    made: dict[tuple[str, str, str, int, int | None], Variant] = {}
     for stack in _stacks(chip, choices.stacks):
         own = pool_model(model, chip, Setup(system=choices.system, stack=stack))
-        for weights, cache in _formats(own, choices.recast):
-            for drafts in _drafts(own, choices.mtp_tokens):
-                draft = Speculation(drafts, choices.acceptance if drafts else 0.0)
-                setup = Setup(choices.system, stack, weights, weights, cache, draft)
-                pool = pool_model(model, chip, setup)
-                one = Variant(pool, bill(pool.machine.chip, pool.machine.system, choices.prices))
-                made.setdefault(one.way, one)
+        for (weights, cache), drafts, halves in product(
+            _formats(own, choices.recast), _drafts(own, choices.mtp_tokens), _overlaps(own)
+        ):
+            draft = Speculation(drafts, choices.acceptance if drafts else 0.0)
+            setup = Setup(choices.system, stack, weights, weights, cache, draft, microbatches=halves)
+            pool = pool_model(model, chip, setup)
+            one = Variant(pool, bill(pool.machine.chip, pool.machine.system, choices.prices))
+            made.setdefault(one.way, one)
     return list(made.values())
 
 
@@ -139,6 +141,13 @@ def _formats(pool: PoolModel, recast: bool) -> list[tuple[str | None, str | None
     wide = pool.precision.weights in ("bf16", "fp16", "fp32")
     weights: list[str | None] = [None, *(narrow if wide else [])]
     return [(stored, cache) for stored in weights for cache in caches]
+
+
+def _overlaps(pool: PoolModel) -> tuple[int | None, ...]:
+    """Microbatches: the stack's default, and off where the default overlaps two (small batches read weights twice)."""
+    stack = pool.machine.stack
+    overlaps = pool.model.experts and max(stack.microbatches_prefill, stack.microbatches_decode) > 1
+    return (None, 1) if overlaps else (None,)
 
 
 def _drafts(pool: PoolModel, most: int) -> range:

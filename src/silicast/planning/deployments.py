@@ -20,7 +20,7 @@ WATTS_PER_MW = 1e6
 class Margin:
     """Factors from points to the end of the draws that a confidence asks for, by group of rows: `(group,)`.
 
-    `ttft` and `tpot` lengthen, `requests` shrinks; all 1 without one.
+    `ttft` and `tpot` lengthen; `requests`, of which a rate needs more units then, shrinks; all 1 without one.
     """
 
     ttft: Array
@@ -96,16 +96,15 @@ def deployments(units: Units, variants: Sequence[Variant], question: Question, m
     are in one unit (Little 1961; E = end-to-end latency), and are served at C / E.
     """
     work = question.workload
-    able, e2e = units.requests * margin.requests, units.e2e / margin.requests
     if work.rate is not None:
-        count = np.ceil(np.asarray(work.rate) / able)
-        requests = np.full(able.shape, float(np.asarray(work.rate)))
+        count = np.ceil(np.asarray(work.rate) / (units.requests * margin.requests))
+        requests = np.full(count.shape, float(np.asarray(work.rate)))
     elif work.concurrency is not None:
         count = np.ceil(np.asarray(work.concurrency) / (units.requests * units.e2e))
-        requests = np.asarray(work.concurrency) / e2e
+        requests = np.asarray(work.concurrency) / units.e2e
     else:
         count = _filled(units, variants, question)
-        requests = count * able
+        requests = count * units.requests
     devices, packages, usd, watts = _taken(units, variants, count)
     output = requests * np.asarray(work.output_tokens)
     weight = {"cost": usd, "packages": packages, "devices": devices, "power": watts}

@@ -29,6 +29,7 @@ class PoolChoice:
     stack: str
     precision: Precision
     drafts: Speculation
+    microbatches: int | None
     layout: Layout
     replicas: int
     packages: int
@@ -53,7 +54,7 @@ class PoolChoice:
 
 @dataclass(frozen=True)
 class Option:
-    """One deployment. `sure` is the share of the draws in which every target holds; `held_by` stops more requests.
+    """One deployment. `sure` is the share of the draws in which every target holds; `held_by` stops a larger batch.
 
     `estimates` by metric, units in the key; `score` in units of the objective; `samples` are its draws.
     """
@@ -85,7 +86,8 @@ class Option:
     def deployment(self, model: str) -> Deployment:
         """The same as the noun that a simulation takes."""
         return Deployment(model, tuple(
-            Pool(one.chip, one.role, one.replicas, one.layout, one.precision, one.system, one.stack, one.drafts)
+            Pool(one.chip, one.role, one.replicas, one.layout, one.precision, one.system, one.stack, one.drafts,
+                 one.microbatches)
             for one in self.pools
         ))  # fmt: skip
 
@@ -129,7 +131,8 @@ def _pools(space: Space, found: Deployments, row: int, question: Question) -> tu
         told = explained(pool.staged_step(load, layout), pool.machine.tiers())
         made.append(PoolChoice(
             role, variant.chip.id, pool.machine.system.id, pool.machine.stack.id, pool.precision, pool.speculation,
-            layout, replicas, int(pool.packages(devices)), -(-devices // pool.machine.system.devices_per_node), batch,
+            pool.microbatches, layout, replicas, int(pool.packages(devices)),
+            -(-devices // pool.machine.system.devices_per_node), batch,
             told.bound_by, told.tier,
         ))  # fmt: skip
     return tuple(made)
@@ -171,7 +174,7 @@ def _sure(look: Outlook, row: int, question: Question) -> float:
 
 
 def held_back(found: Deployments, row: int, question: Question, space: Space, ratios: Array) -> str:
-    """What keeps the unit of a row from holding more requests: the next larger batch of the same unit tells.
+    """What stops a larger batch of the unit of a row: the next larger one tells.
 
     `ratios` are TTFT and TPOT of the row in draws over those of the points.
     """
@@ -190,7 +193,7 @@ def held_back(found: Deployments, row: int, question: Question, space: Space, ra
     latencies = [name.upper() for name in broken if name in slow]
     if latencies:
         return f"the {' and '.join(latencies)} target{'s' if len(latencies) > 1 else ''}"
-    return "the budget" if broken else "more requests per unit add no output per package"
+    return "the budget" if broken else "no gain in output"
 
 
 def _full(space: Space, units: Any, row: int) -> str:

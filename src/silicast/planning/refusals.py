@@ -75,8 +75,9 @@ def refusal(space: Space, found: Deployments, question: Question) -> str:
     over = excesses(found, question)
     if not over or not np.any(np.isfinite(found.score)):
         return f"No candidate has what '{question.objective}' counts: give --price, or another --objective."
-    worst = np.max(np.stack(list(over.values())), axis=0)
-    row = int(np.argmin(np.where(np.isfinite(found.score), worst, np.inf)))
+    beyond = np.stack(list(over.values()))
+    worst = np.where(np.isfinite(found.score), np.max(beyond, axis=0), np.inf)
+    row = int(np.lexsort((worst, np.sum(beyond > 1, axis=0) + len(over) * np.isinf(worst)))[0])
     known = {"ttft": question.targets.ttft_ms, "tpot": question.targets.tpot_ms} | limits_of(question)
     both = [
         str(Relaxation(name, scale * float(known[name] or 0), _rounded(name, scale * float(known[name] or 0) * one)))

@@ -188,10 +188,10 @@ def _pairs(space: Space, question: Question, crossed: bool) -> Iterator[Units]:
 
 
 def _match(first: Variant, second: Variant, crossed: bool) -> bool:
-    """One chip runs both pools alike; two chips each run their own stack, in formats that hold the same cache."""
+    """One chip runs both pools in the same stack and formats; two chips run their own, with the same cache."""
     if first.chip.id == second.chip.id:
-        return first.way == second.way
-    return crossed and first.way[2:] == second.way[2:]
+        return first.way[:4] == second.way[:4]
+    return crossed and first.way[2:4] == second.way[2:4]
 
 
 def _decoding(space: Space, place: int, work: Workload) -> _Decoding:

@@ -33,7 +33,8 @@ class Variant:
     def label(self) -> str:
         """Stack, formats and draft tokens in one line."""
         drafts = self.pool.speculation.tokens
-        return f"{self.pool.machine.stack.id}, {self.pool.precision}" + (f", {drafts} draft tokens" if drafts else "")
+        told = f"{self.pool.machine.stack.id}, {self.pool.precision}" + (f", {drafts} draft tokens" if drafts else "")
+        return told + (", no microbatches" if self.pool.microbatches == 1 else "")
 
     @cached_property
     def _drawn(self) -> dict[int, PoolModel]:
@@ -46,11 +47,17 @@ class Variant:
         return replace(self, pool=self._drawn[draws])
 
     @cached_property
-    def way(self) -> tuple[str, str, str, int]:
-        """What tells variants of a chip apart: stack, formats, cache, draft tokens."""
+    def way(self) -> tuple[str, str, str, int, int | None]:
+        """What tells variants of a chip apart: stack, formats, cache, draft tokens, microbatches."""
         own = self.pool.precision
         drafts = int(np.asarray(self.pool.speculation.tokens))
-        return self.pool.machine.stack.id, f"{own.weights}/{own.activations}", own.kv_cache, drafts
+        return (
+            self.pool.machine.stack.id,
+            f"{own.weights}/{own.activations}",
+            own.kv_cache,
+            drafts,
+            self.pool.microbatches,
+        )
 
 
 def replica_layouts(pool: PoolModel, most: int) -> Layout | None:

@@ -28,6 +28,8 @@ METRICS: tuple[tuple[str, str, float], ...] = (
     ("tokens_per_s_per_user", "tok/s/user", 1.0),
 )
 COLUMNS_PER_TABLE = 3
+#: options that are told in full; of the others one line
+MOST_OPTIONS = 6
 #: what a ratio of scores is a ratio of
 COUNTED: dict[Objective, str] = {
     "cost": "cost per output token",
@@ -42,12 +44,27 @@ def render(answer: Plan, console: Console) -> None:
     """Print the whole answer."""
     for line in verdict(answer):
         console.print(line)
-    for table in option_tables([*answer.options, *answer.others]):
+    for table in option_tables(shown(answer)):
         console.print()
         console.print(table)
     console.print()
+    for line in rest(answer):
+        console.print(line)
     for line in (*why(answer), *refused(answer), *notes(answer)):
         console.print(line)
+
+
+def shown(answer: Plan) -> list[Option]:
+    """The options that are told in full: those of the best chips, and with few chips the next ones of the best."""
+    options = list(answer.options[:MOST_OPTIONS])
+    return options + list(answer.others) if len(options) < COLUMNS_PER_TABLE else options
+
+
+def rest(answer: Plan) -> list[str]:
+    """The other chips, one line each."""
+    output = "output_tokens_per_s_per_package"
+    return [f"{sizes(one)}: {spread(one.estimates[output])} output tokens/s/package, {pools(one)}"
+            + ("." if one.met else "; misses the targets.") for one in answer.options[MOST_OPTIONS:]]  # fmt: skip
 
 
 def question_line(question: Question) -> str:
@@ -78,14 +95,14 @@ def verdict(answer: Plan) -> list[str]:
                      "the nearest ones are shown.[/yellow]")  # fmt: skip
     lines.append(f"{'Best' if best.met else 'Nearest'}: [bold]{sizes(best)}[/bold], {pools(best)}: {numbers(best)}.")
     lines.append(
-        f"All targets hold in {best.sure:.0%} of the draws; tier {best.score.tier}. More requests are held back by "
+        f"All targets hold in {best.sure:.0%} of the draws; tier {best.score.tier}. What stops a larger batch: "
         f"{best.held_by}."
     )
     other = answer.runner_up
     if other is not None and not answer.told_apart:
         lines.append(
-            f"[yellow]It cannot be told apart from {sizes(other)}: it is better in {answer.better_in:.0%} of the "
-            "draws.[/yellow]"
+            f"[yellow]It cannot be told apart from {sizes(other)}, {pools(other)}: it is better in "
+            f"{answer.better_in:.0%} of the draws.[/yellow]"
         )
     return lines
 
@@ -154,7 +171,7 @@ def rows(options: Sequence[Option]) -> list[list[str]]:
             facts.append([label, *(spread(cell, factor) if cell else "" for cell in cells)])
     facts.append(["targets hold in", *(f"{one.sure:.0%} of draws" for one in options)])
     facts.append(["decode bound by", *(one.pools[-1].bound_by for one in options)])
-    facts.append(["held back by", *(one.held_by for one in options)])
+    facts.append(["a larger batch is stopped by", *(one.held_by for one in options)])
     return facts
 
 
@@ -164,7 +181,8 @@ def _formats(one: Option) -> str:
 
 def _drafts(pool: PoolChoice) -> str:
     tokens = int(np.asarray(pool.drafts.tokens))
-    return f", {tokens} draft token{'s' if tokens > 1 else ''}" if tokens else ""
+    drafts = f", {tokens} draft token{'s' if tokens > 1 else ''}" if tokens else ""
+    return drafts + (", no microbatches" if pool.microbatches == 1 else "")
 
 
 def _pool(pool: PoolChoice) -> str:
@@ -186,8 +204,8 @@ def why(answer: Plan) -> list[str]:
         price = f" and costs {rounded(each, 2)} times as much"
     return [
         f"Why not {sizes(other)}, {pools(other)}: {spread(ratio)} times the {COUNTED[objective]}. One of its packages "
-        f"gives {rounded(packages, 2)} of the output tokens/s{price}; it is held back by {other.held_by}, its decode "
-        f"step is bound by {other.pools[-1].bound_by} (the winner's by {best.pools[-1].bound_by})."
+        f"gives {rounded(packages, 2)} of the output tokens/s{price}; a larger batch is stopped by {other.held_by}; "
+        f"its decode step is bound by {other.pools[-1].bound_by} (the winner's by {best.pools[-1].bound_by})."
     ]
 
 
@@ -251,6 +269,7 @@ def _pool_result(pool: PoolChoice) -> dict[str, Any]:
         "role": pool.role, "chip": pool.chip, "system": pool.system, "stack": pool.stack,
         "weights": pool.precision.weights, "activations": pool.precision.activations,
         "kv_cache": pool.precision.kv_cache, "mtp_tokens": int(np.asarray(pool.drafts.tokens)),
+        "microbatches": pool.microbatches,
         "replicas": pool.replicas, "devices": pool.devices, "packages": pool.packages, "nodes": pool.nodes,
         "tp": layout.tp, "pp": layout.pp, "ep": layout.ep, "attention_dp": layout.attention_dp, "cp": layout.cp,
         "sequences_per_rank": pool.sequences, "bound_by": pool.bound_by, "tier": pool.tier,

@@ -9,7 +9,7 @@ from silicast.report import plan_charts as charts
 from silicast.report.elements import Figures, bullets, table
 from silicast.report.files import replacing
 from silicast.report.html import asset, frame
-from silicast.report.plan import notes, question_line, refused, rows, verdict, why
+from silicast.report.plan import notes, question_line, refused, rest, rows, shown, verdict, why
 from silicast.report.vega import PAGE
 
 
@@ -44,8 +44,8 @@ def _plain(line: str) -> str:
 
 
 def _options(answer: Plan) -> str:
-    options = [*answer.options, *answer.others]
-    return table(["", *(one.name for one in options)], rows(options))
+    options = shown(answer)
+    return table(["", *(one.name for one in options)], rows(options)) + bullets(rest(answer))
 
 
 def _fronts(answer: Plan, figures: Figures) -> str:
