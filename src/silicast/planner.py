@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from silicast import catalog
 from silicast.api import Setup, pool_model
 from silicast.dtypes import matrix_mode
 from silicast.errors import InputError, NotFoundError, SilicastError, not_found
+from silicast.fleet import Fleet, Service
 from silicast.planning.economics import bill
 from silicast.planning.plan import Plan
 from silicast.planning.plan import plan as _plan
 from silicast.planning.question import Budget, Objective, Question
+from silicast.planning.replace import Move, move
 from silicast.planning.variants import Variant
 from silicast.pool import PoolModel
 from silicast.scenario import Speculation, Targets, Workload
@@ -152,3 +155,64 @@ def _overlaps(pool: PoolModel) -> tuple[int | None, ...]:
 
 def _drafts(pool: PoolModel, most: int) -> range:
     return range(most + 1) if pool.model.mtp else range(1)
+
+
+def replacement(
+    fleet: Fleet, chips: Sequence[str], confidence: float = 0.5, choices: Choices | None = None
+) -> list[Move]:
+    """Every service of the fleet on each of `chips`, at equal goodput. Raises InputError where a service cannot be
+    planned on its own chip."""
+    if not chips:
+        raise InputError("Name the chips to move to: --with ascend-910c. List them with: silicast chips")
+    for chip in chips:
+        catalog.chip(chip)
+    moves = []
+    for service in fleet.services:
+        chosen = replace(choices or Choices(), stacks=(service.stack,) if service.stack else None)
+        moves += _moved(service, chips, confidence, (chosen, choices or Choices()), fleet.prices)
+    return moves
+
+
+def _moved(
+    service: Service,
+    chips: Sequence[str],
+    confidence: float,
+    choices: tuple[Choices, Choices],
+    known: Mapping[str, float],
+) -> list[Move]:
+    own, others = choices
+    work, targets = service.workload(), service.targets()
+
+    def on(chip: str, load: Workload, how: Choices, wanted: Targets = targets, most: int | None = None) -> Plan:
+        given = {name: usd for name, usd in known.items() if name == chip}
+        aim: Objective = "packages" if most is None else "goodput"
+        budget, how = Budget(packages=most), replace(how, prices=given)
+        return plan(service.model, [chip], load, wanted, budget, aim, confidence, how, top=1)
+
+    try:
+        if work.rate is None and work.concurrency is None:
+            today = on(service.chip, work, own, most=service.packages)
+            work = replace(work, rate=today.best.estimates["requests_per_s"].value)
+        old = on(service.chip, work, own)
+    except InputError as error:
+        raise InputError(f"Service {service.name} on {service.chip}: {error}") from None
+    # a closed loop on two chips serves two rates: equal goodput means the same requests/s
+    work = replace(work, concurrency=None, rate=old.best.estimates["requests_per_s"].value)
+    if service.concurrency is not None:
+        old = on(service.chip, work, own)
+    moves = []
+    for chip in chips:
+        try:
+            moves.append(move(service.name, chip, old, on(chip, work, others)))
+        except InputError as error:
+            moves.append(move(service.name, chip, old, None, str(error), _slower(on, chip, work, others, targets)))
+    return moves
+
+
+def _slower(on: Any, chip: str, work: Workload, choices: Choices, targets: Targets) -> Plan | None:
+    """The plan without the target of TPOT, which says what the chip reaches; None where nothing does."""
+    try:
+        found: Plan = on(chip, work, choices, Targets(targets.ttft_ms, None))
+    except InputError:
+        return None
+    return found

@@ -20,6 +20,7 @@ VERBS = {
     "fit": "Does it fit, on how many devices, with room for how many requests.",
     "explain": "Where the time goes: operators, laws, tiers, sources.",
     "plan": "Which chips, how many, configured how: the best deployment under targets and a budget.",
+    "replace": "What it takes to move a fleet to another chip: packages, power, cost, latency given up.",
     "chips": "List chips, show one with its sources, print a template for your own.",
     "systems": "List systems, show one with its domains.",
     "models": "List models, show one with its parameters.",

@@ -33,7 +33,7 @@ class PoolChoice:
     layout: Layout
     replicas: int
     packages: int
-    nodes: int
+    devices_per_node: int
     #: sequences per attention rank at the most that targets and memory allow; 0 where the pool only prefills
     sequences: float
     bound_by: str
@@ -43,6 +43,11 @@ class PoolChoice:
     def devices(self) -> int:
         """Devices of the pool."""
         return self.replicas * int(self.layout.devices)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that hold the pool."""
+        return -(-self.devices // self.devices_per_node)
 
     @property
     def cut(self) -> str:
@@ -126,13 +131,14 @@ def _pools(space: Space, found: Deployments, row: int, question: Question) -> tu
         role: Role = "mixed" if len(parts) == 1 else ("prefill" if not made else "decode")
         replicas = int(found.count[row]) * each
         batch = float(units.sequences[row]) if role != "prefill" else 0.0
-        pool, devices = variant.pool, replicas * int(layout.devices)
+        pool = variant.pool
         load = decode_load(pool, question.workload, batch) if decodes and batch else pool.full_chunk(question.workload)
         told = explained(pool.staged_step(load, layout), pool.machine.tiers())
         made.append(PoolChoice(
             role, variant.chip.id, pool.machine.system.id, pool.machine.stack.id, pool.precision, pool.speculation,
-            pool.microbatches, layout, replicas, int(pool.packages(devices)),
-            -(-devices // pool.machine.system.devices_per_node), batch,
+            pool.microbatches, layout, replicas,
+            int(pool.packages(replicas * int(layout.devices))),
+            pool.machine.system.devices_per_node, batch,
             told.bound_by, told.tier,
         ))  # fmt: skip
     return tuple(made)
