@@ -17,9 +17,10 @@ OBJECTIVES: dict[Objective, str] = {
     "goodput": "output tokens/s within the budget",
 }
 
-#: devices of one replica where no budget says, and at most: wider ones are not deployed
+#: devices of one replica where no budget says, unless its scale-up domain holds more, and at most: wider ones are not
+#: deployed
 REPLICA_DEVICES = 64
-WIDEST_REPLICA = 512
+WIDEST_REPLICA = 384
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,11 @@ class Question:
         """Whether a rate or a concurrency is to be served."""
         return self.workload.rate is not None or self.workload.concurrency is not None
 
+    def replica_devices(self, domain: int) -> int:
+        """The most devices that one replica may have in a system whose scale-up domain holds `domain`."""
+        return min(self.budget.devices or max(REPLICA_DEVICES, domain), WIDEST_REPLICA)
+
     @property
-    def replica_devices(self) -> int:
-        """The most devices that one replica may have."""
-        return min(self.budget.devices or REPLICA_DEVICES, WIDEST_REPLICA)
+    def unit_devices(self) -> int:
+        """The most devices that prefill and decode replicas which belong together may have."""
+        return self.budget.devices or 2 * WIDEST_REPLICA

@@ -10,7 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.disaggregation import connected, decode_step, front, prefilled, transfer
+from silicast.disaggregation import connected, decode_step, prefilled, transfer
+from silicast.disaggregation import front as front_end
+from silicast.planning.pareto import front
 from silicast.planning.question import Question
 from silicast.planning.space import SMALL_BATCHES, with_batches
 from silicast.planning.variants import Variant, replica_layouts
@@ -23,11 +25,12 @@ Array = NDArray[Any]
 
 #: rows evaluated at a time: arrays of (operator, row) stay in the cache of a core
 CHUNK = 4096
-#: decode replicas of a group, and shares of the prefill pool's capacity that they may take
+#: decode replicas of a group, and what they may take of the prefill pool: beyond 1 the prefill pool sets the rate
 DECODE_REPLICAS = (1, 2, 4)
-PREFILL_BUSY = (0.9, 0.7, 0.5)
-#: prefill layouts of a variant that enter pairs: beyond, only those that no other one beats
-PREFILL_LAYOUTS = 12
+PREFILL_BUSY = (1.2, 1.05, 0.9, 0.8, 0.7, 0.5)
+#: rows of a variant that enter pairs as they are; beyond, only those that no other one beats
+FEW_PREFILLS = 12
+FEW_DECODES = 200
 
 
 @dataclass(slots=True)
@@ -88,7 +91,7 @@ class Space:
         layouts: list[Layout | None] = []
         refused = {}
         for place, variant in enumerate(variants):
-            most = question.replica_devices
+            most = question.replica_devices(_domain(variant))
             if question.budget.packages is not None:
                 most = min(most, question.budget.packages * variant.chip.packages_of)
             found = replica_layouts(variant.pool, most)
@@ -106,6 +109,12 @@ class Space:
         if found is None:
             raise IndexError(f"variant {place} has no layout")
         return found.pick(row)
+
+
+def _domain(variant: Variant) -> int:
+    """Devices of the innermost scale-up domain."""
+    domain = variant.pool.machine.system.domains[0]
+    return domain.size or 1 if domain.kind == "scale_up" else 1
 
 
 def units(space: Space, question: Question, split: bool = True, crossed: bool = True) -> Units | None:
@@ -168,7 +177,7 @@ class _Decoding:
 
 def _pairs(space: Space, question: Question, crossed: bool) -> Iterator[Units]:
     """Prefill on one variant, decode on another with the same cache: any chips that a network joins."""
-    work, most = question.workload, question.replica_devices
+    work, most = question.workload, question.unit_devices
     known = [place for place, layout in enumerate(space.layouts) if layout is not None]
     decoding = {place: _decoding(space, place, work) for place in known}
     for first in known:
@@ -198,22 +207,36 @@ def _decoding(space: Space, place: int, work: Workload) -> _Decoding:
     pool, layouts = space.variants[place].pool, space.layout(place, slice(None))
     rows = np.repeat(np.arange(np.size(layouts.tp)), _batches(pool, layouts, work))
     found = with_batches(layouts, pool.most_sequences(layouts, work))
-    steps = [
-        decode_step(pool, part.layout, work, part.sequences)
-        for start in range(0, rows.size, CHUNK)
-        for part in [found.pick(slice(start, start + CHUNK))]
-    ]
-    return _Decoding(rows, found.layout, found.sequences, np.concatenate(steps))
+    step = np.concatenate(
+        [
+            decode_step(pool, part.layout, work, part.sequences)
+            for start in range(0, rows.size, CHUNK)
+            for part in [found.pick(slice(start, start + CHUNK))]
+        ]
+    )
+    rate = found.sequences * np.asarray(found.layout.attention_dp) / step
+    kept = _best_decodes(np.asarray(found.layout.devices), step, rate)
+    return _Decoding(rows[kept], found.layout.pick(kept), found.sequences[kept], step[kept])
 
 
 def _unbeaten(layouts: Layout, ready: Prefilled, travel: Array) -> Array:
-    """Prefill layouts that no other beats in devices, requests/s per device and time alone; all, where they are few."""
+    """Prefill layouts that no other beats in requests/s per device and time alone, and the smallest; all of a few."""
     devices = np.asarray(layouts.devices, dtype=float)
-    if devices.size <= PREFILL_LAYOUTS:
+    if devices.size <= FEW_PREFILLS:
         return np.arange(devices.size)
-    bad = np.stack([devices, devices / ready.capacity, ready.alone + travel])
-    beaten = [np.any(np.all(bad <= one[:, None], axis=0) & np.any(bad < one[:, None], axis=0)) for one in bad.T]
-    return np.flatnonzero(~np.array(beaten))
+    return np.union1d(front(ready.capacity / devices, ready.alone + travel), np.flatnonzero(devices == devices.min()))
+
+
+def _best_decodes(devices: Array, step: Array, rate: Array) -> Array:
+    """Rows that none with as few devices beats in step time and requests/s per device; all of a few."""
+    if step.size <= FEW_DECODES:
+        return np.arange(step.size)
+    kept: list[Array] = []
+    for most in np.unique(devices):
+        rows = np.flatnonzero(devices <= most)
+        best = rows[front(rate[rows] / devices[rows], step[rows])]
+        kept.append(best[devices[best] == most])
+    return np.concatenate(kept)
 
 
 def _paired(
@@ -266,7 +289,7 @@ def paired_steady(
     host, stack = prefill.machine.coefficient, prefill.machine.stack
     pools = TwoPools(
         ahead, np.asarray(own.attention_dp, dtype=float), many * np.asarray(layout.attention_dp), batch, travel,
-        stack.transfer_in_ttft, front(prefill, work) + host("host", "hand_over"),
+        stack.transfer_in_ttft, front_end(prefill, work) + host("host", "hand_over"),
         decode.machine.coefficient("host", "lag_steps"),
     )  # fmt: skip
     steady = at_batch(ready, step, batch, work, pools, decode.speculation)

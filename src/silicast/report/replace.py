@@ -70,7 +70,7 @@ def overview(chip: str, moves: Sequence[Move]) -> Table:
 def _advice(one: Move) -> str:
     if not one.possible:
         return "[red]cannot[/red]"
-    return "[green]can move[/green]" if one.advised else "[yellow]bad idea[/yellow]"
+    return "[green]move[/green]" if one.advised else "[yellow]bad idea[/yellow]"
 
 
 def _cells(one: Move) -> list[str]:
