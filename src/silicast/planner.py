@@ -21,6 +21,9 @@ from silicast.scenario import Speculation, Targets, Workload
 
 #: share of the draft tokens that is accepted where nobody says
 ACCEPTED = 0.7
+#: share of the most that packages can serve that a fleet without a stated load serves: at the most itself targets are
+#: met or missed by rounding
+SLACK = 0.98
 #: formats of weights and cache that a recast search adds where the matrix engine multiplies them
 NARROW = ("fp8", "int8")
 
@@ -192,7 +195,7 @@ def _moved(
     try:
         if work.rate is None and work.concurrency is None:
             today = on(service.chip, work, own, most=service.packages)
-            work = replace(work, rate=today.best.estimates["requests_per_s"].value)
+            work = replace(work, rate=SLACK * today.best.estimates["requests_per_s"].value)
         old = on(service.chip, work, own)
     except InputError as error:
         raise InputError(f"Service {service.name} on {service.chip}: {error}") from None

@@ -46,6 +46,8 @@ def found(question: Question, *variants: Variant, split: bool = True) -> tuple[S
 
 def best(question: Question, *variants: Variant) -> float:
     """The score of the winner of the points; infinite where nothing meets the question."""
+    if units(Space.of(variants, question), question) is None:
+        return float("inf")
     _, every = found(question, *variants)
     good = within(every, question)
     return float(np.min(every.score[good])) if np.any(good) else float("inf")
@@ -79,7 +81,7 @@ def _brute_force(space: Space, question: Question, one: Variant) -> list[float]:
                         ahead = max(np.ceil(wanted / (busy * ready.capacity[0])), 1)
                         devices = ahead * prefill.devices + many * decode.devices
                         if devices <= 16:
-                            sizes = _sizes(pool, prefill, decode, (ahead, many, batch), work)
+                            sizes = _sizes(pool, prefill.arrays(), decode, (ahead, many, batch), work)
                             steady = at_batch(ready, step, np.array([batch]), work, sizes, pool.speculation)
                             late = steady.ttft * pool.discrepancy("first_token")
                             scores += _score(question, devices, replace(steady, ttft=late))
@@ -95,7 +97,7 @@ def _sizes(pool, prefill, decode, sizes, work) -> TwoPools:
     ahead, many, batch = sizes
     host = pool.machine.coefficient
     return TwoPools(
-        ahead, prefill.attention_dp, many * decode.attention_dp, batch, transfer(pool, pool, prefill.arrays(), work),
+        ahead, prefill.attention_dp, many * decode.attention_dp, batch, transfer(pool, pool, prefill, work),
         pool.machine.stack.transfer_in_ttft, front(pool, work) + host("host", "hand_over"), host("host", "lag_steps"),
     )  # fmt: skip
 
@@ -180,7 +182,7 @@ def answer(confidence: float = 0.5, rate: float = 20.0) -> Plan:
 def test_the_winner_serves_the_load_within_the_targets() -> None:
     one = answer().best
     assert one.met
-    assert one.estimates["requests_per_s"].value == pytest.approx(20.0)
+    assert one.estimates["requests_per_s"].value == pytest.approx(20.0, rel=1e-3)
     assert one.estimates["ttft_ms"].value <= 2000
     assert one.estimates["tpot_ms"].value <= 50
     assert one.devices == sum(pool.devices for pool in one.pools)
@@ -205,7 +207,7 @@ def test_options_are_ranked_and_the_runner_up_is_compared() -> None:
 
 
 def test_a_simulation_may_reverse_the_order() -> None:
-    question = told = answer().question
+    question = answer().question
     first = answer().best.name
 
     def against(deployments):
@@ -251,8 +253,8 @@ def test_what_cannot_be_asked() -> None:
         Question(WORK, TARGETS, Budget(), "goodput")
     with pytest.raises(InputError, match="share between 0 and 1"):
         Question(WORK, TARGETS, Budget(), "cost", 1.5)
+    unpriced = Variant(variant().pool, Bill(None, None, None, (), ""))
     with pytest.raises(InputError, match="--price"):
-        unpriced = Variant(variant().pool, Bill(None, None, None, (), ""))
         plan([unpriced], Question(replace(WORK, rate=1.0), Targets(), Budget(), "cost"), draws=DRAWS)
 
 

@@ -50,15 +50,16 @@ def short_list(space: Space, points: Deployments, question: Question, groups: Ar
     if not open_.size:
         return first
     margin = _needed(Margin.none(none.ttft.size), space, (first, open_, groups), question, draws)
-    found = deployments(
-        points.units, space.variants, question, Margin(none.ttft, none.tpot, margin.requests).of(groups)
-    )
-    order = ranked(found, within(found, question))
     missing = sorted(set(groups.tolist()) - settled)
-    rows = np.concatenate(
-        [_with_margins(found, order[groups[order] == group], _at(margin, group), question) for group in missing]
-    )
-    return _joined([first, _drawn(space, found, rows, question, draws)]) if rows.size else first
+    tried = [first]
+    # a rate decides how many units there are: with no room for slow draws, with half of it, with all
+    for power in (0.0, 0.5, 1.0) if question.workload.rate is not None else (0.0,):
+        room = Margin(none.ttft, none.tpot, margin.requests**power)
+        found = deployments(points.units, space.variants, question, room.of(groups))
+        order = ranked(found, within(found, question))
+        rows = [_with_margins(found, order[groups[order] == group], _at(margin, group), question) for group in missing]
+        tried.append(_drawn(space, found, np.concatenate(rows), question, draws))
+    return _joined([one for one in tried if one.rows.size])
 
 
 def ranked(found: Deployments, good: Array) -> Array:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from silicast.estimate import Estimate
@@ -51,7 +52,7 @@ def render(answer: Plan, console: Console) -> None:
     for line in rest(answer):
         console.print(line)
     for line in (*why(answer), *refused(answer), *notes(answer)):
-        console.print(line)
+        console.print(line, markup=False)
 
 
 def shown(answer: Plan) -> list[Option]:
@@ -89,7 +90,7 @@ def question_line(question: Question) -> str:
 def verdict(answer: Plan) -> list[str]:
     """The winner in one or two lines, and how sure it is."""
     best = answer.best
-    lines = [f"[bold]{answer.model}[/bold]: {question_line(answer.question)}"]
+    lines = [f"[bold]{escape(answer.model)}[/bold]: {question_line(answer.question)}"]
     if not best.met:
         lines.append(f"[yellow]No deployment meets the targets at --confidence {answer.question.confidence:g}; "
                      "the nearest ones are shown.[/yellow]")  # fmt: skip

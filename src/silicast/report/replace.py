@@ -6,6 +6,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from silicast.fleet import Fleet
@@ -63,7 +64,7 @@ def overview(chip: str, moves: Sequence[Move]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("advice", no_wrap=True)
     for one in moves:
-        table.add_row(one.service, one.old.name, *_cells(one), _advice(one))
+        table.add_row(escape(one.service), escape(one.old.name), *_cells(one), _advice(one))
     return table
 
 
@@ -106,10 +107,10 @@ def appendix(moves: Sequence[Move], rack_kw: float | None = None) -> list[str]:
 
 
 def _details(one: Move, rack_kw: float | None) -> list[str]:
-    lines = [f"[bold]{one.service}[/bold], {one.old.name} to {one.chip}",
+    lines = [f"[bold]{escape(one.service)}[/bold], {escape(one.old.name)} to {escape(one.chip)}",
              f"  today: {sizes(one.old)}, {pools(one.old)}, {one.precisions[0]}"]  # fmt: skip
     if one.new is None or one.devices is None:
-        lines.append(f"  [yellow]cannot: {one.reason}[/yellow]")
+        lines.append(f"  [yellow]cannot: {escape(one.reason)}[/yellow]")
     else:
         lines.append(f"  then: {sizes(one.new)}, {pools(one.new)}, {one.precisions[1]}")
         lines.append(f"  devices {one.old.devices} -> {one.new.devices} ({spread(one.devices)} per old one), nodes "
