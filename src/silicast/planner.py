@@ -37,6 +37,7 @@ class Choices:
     mtp_tokens  most draft tokens, tried where the checkpoint brings draft layers; `acceptance` of each
     split       also prefill and decode in pools of their own
     prices      USD per package-hour by chip, instead of the catalog's
+    top         deployments of the best chip that are told
     """
 
     stacks: tuple[str, ...] | None = None
@@ -46,6 +47,7 @@ class Choices:
     split: bool = True
     prices: Mapping[str, float] | None = None
     system: str | None = None
+    top: int = 3
 
 
 def plan(
@@ -57,7 +59,6 @@ def plan(
     objective: Objective | None = None,
     confidence: float = 0.5,
     choices: Choices | None = None,
-    top: int = 3,
 ) -> Plan:
     """The best deployment of `model` on each of `chips`, and overall. `objective` None = what `default_objective` says.
 
@@ -69,7 +70,7 @@ def plan(
         raise InputError("No chip can run the model: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
     aim = objective or default_objective(found, work, limits)
     question = Question(work, targets or Targets(), limits, aim, confidence)
-    answer = _plan(found, question, top, split=chosen.split)
+    answer = _plan(found, question, chosen.top, split=chosen.split)
     return replace(answer, refused=refused | answer.refused)
 
 
@@ -189,8 +190,8 @@ def _moved(
     def on(chip: str, load: Workload, how: Choices, wanted: Targets = targets, most: int | None = None) -> Plan:
         given = {name: usd for name, usd in known.items() if name == chip}
         aim: Objective = "packages" if most is None else "goodput"
-        budget, how = Budget(packages=most), replace(how, prices=given)
-        return plan(service.model, [chip], load, wanted, budget, aim, confidence, how, top=1)
+        budget, how = Budget(packages=most), replace(how, prices=given, top=1)
+        return plan(service.model, [chip], load, wanted, budget, aim, confidence, how)
 
     try:
         if work.rate is None and work.concurrency is None:

@@ -69,17 +69,17 @@ def command(
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained report to this file.")] = None,
     as_json: o.AsJson = False,
 ) -> None:
+    scenario.positive("top", top)
     chips = candidates(chip or [], vendors, exclude_vendors)
     budget = Budget(devices, packages, usd_per_hour, max_mw)
     work = Workload(input_tokens, output_tokens, prefix_hit, concurrency, rate)
     draft = scenario.speculation(mtp_tokens, mtp_acceptance)
     choices = planner.Choices(
         tuple(stack) if stack else None, recast, mtp_tokens, mtp_acceptance if mtp_tokens else float(draft.acceptance),
-        not mixed_only, prices(price or []), system,
+        not mixed_only, prices(price or []), system, top,
     )  # fmt: skip
     aim, targets = aimed(objective), scenario.targets(ttft, tpot)
-    scenario.positive("top", top)
-    answer = planner.plan(model, chips, work, targets, budget, aim, confidence, choices, top)
+    answer = planner.plan(model, chips, work, targets, budget, aim, confidence, choices)
     if as_json:
         inputs = {"model": model, "chips": chips, **asdict(work), **asdict(targets), "budget": asdict(budget),
                   "objective": answer.question.objective, "confidence": confidence}  # fmt: skip
