@@ -11,6 +11,8 @@ from silicast.dtypes import matrix_mode
 from silicast.errors import InputError, NotFoundError, SilicastError, not_found
 from silicast.fleet import Fleet, Service
 from silicast.planning.economics import bill
+from silicast.planning.mixes import Mix
+from silicast.planning.mixes import mix as _mix
 from silicast.planning.plan import Plan
 from silicast.planning.plan import plan as _plan
 from silicast.planning.question import Budget, Objective, Question
@@ -72,6 +74,29 @@ def plan(
     question = Question(work, targets or Targets(), limits, aim, confidence)
     answer = _plan(found, question, chosen.top, split=chosen.split)
     return replace(answer, refused=refused | answer.refused)
+
+
+def mix(
+    model: str,
+    available: Mapping[str, int],
+    workload: Workload,
+    targets: Targets | None = None,
+    budget: Budget | None = None,
+    objective: Objective | None = None,
+    confidence: float = 0.5,
+    choices: Choices | None = None,
+) -> Mix:
+    """The best fleet of several chips for a rate, with at most `available` packages of each. Raises InputError."""
+    chosen, limits = choices or Choices(), budget or Budget()
+    for chip, count in available.items():
+        if count < 1:
+            raise InputError(f"--available needs at least 1 package of {chip}, got {count}. Leave the chip out.")
+    found, refused = variants(model, list(available), chosen)
+    if not found:
+        raise InputError("No chip can run the model: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
+    aim = objective or default_objective(found, workload, limits)
+    question = Question(workload, targets or Targets(), limits, aim, confidence)
+    return _mix(found, question, available, split=chosen.split)
 
 
 def default_objective(found: Sequence[Variant], workload: Workload, budget: Budget) -> Objective:

@@ -82,6 +82,18 @@ def test_bad_input_is_one_line(options: tuple[str, ...], says: str) -> None:
     assert ran.err.count("\n") == 1
 
 
+def test_a_mixed_fleet_keeps_to_the_stock() -> None:
+    told = ("--available", "h100-sxm=8", "--available", "mi300x=8")
+    ran = run(*QUICK, *told)
+    assert ran.code == 0, ran.err
+    assert "Mixed fleet: " in ran.out
+    found = run(*QUICK, *told, "--json").document()["result"]
+    assert all(count <= 8 for count in found["packages"].values())
+    assert sum(part["share_of_requests"] for part in found["parts"]) == pytest.approx(1)
+    for wrong in ("h100-sxm", "h100-sxm=many", "h100-sxm=0"):
+        assert run(*QUICK, "--available", wrong).code == 2
+
+
 FLEET = f"""
 rack_kw = 40
 [[services]]

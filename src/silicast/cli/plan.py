@@ -15,7 +15,7 @@ from silicast.cli import scenario
 from silicast.errors import InputError, not_found
 from silicast.planning.question import Budget, Objective
 from silicast.report.document import emit
-from silicast.report.plan import plan_document, render
+from silicast.report.plan import mix_document, plan_document, render, render_mix
 from silicast.report.plan_html import write_plan
 from silicast.report.screen import screen
 from silicast.scenario import Workload
@@ -37,6 +37,9 @@ Confidence = Annotated[
 Stacks = Annotated[list[str] | None, typer.Option("--stack", help="Stack to try; repeat it, or 'any'.")]
 Recast = Annotated[bool, typer.Option("--recast", help="Also 8-bit weights and cache that the checkpoint lacks.")]
 MixedOnly = Annotated[bool, typer.Option("--mixed-only", help="No prefill and decode pools of their own.")]
+Available = Annotated[
+    list[str] | None, typer.Option(help="CHIP=PACKAGES there are: plans one fleet of several chips for the rate.")
+]
 Top = Annotated[int, typer.Option(help="Deployments of the best chip to show.")]
 
 
@@ -66,6 +69,7 @@ def command(
     mtp_acceptance: o.MtpAcceptance = planner.ACCEPTED,
     mixed_only: MixedOnly = False,
     top: Top = 3,
+    available: Available = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained report to this file.")] = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -79,6 +83,11 @@ def command(
         not mixed_only, prices(price or []), system, top,
     )  # fmt: skip
     aim, targets = aimed(objective), scenario.targets(ttft, tpot)
+    if available:
+        told = planner.mix(model, stock(available), work, targets, budget, aim, confidence, choices)
+        inputs = {"model": model, **asdict(work), **asdict(targets), "budget": asdict(budget), "confidence": confidence}
+        emit(mix_document(told, inputs)) if as_json else render_mix(told, screen())
+        return
     answer = planner.plan(model, chips, work, targets, budget, aim, confidence, choices)
     if as_json:
         inputs = {"model": model, "chips": chips, **asdict(work), **asdict(targets), "budget": asdict(budget),
@@ -129,6 +138,17 @@ def prices(pairs: Sequence[str]) -> dict[str, float]:
             found[name] = float("nan")
         if found[name] != found[name]:
             raise InputError(f"--price takes CHIP=USD per package-hour, such as h100-sxm=2.35; got '{pair[:60]}'.")
+    return found
+
+
+def stock(pairs: Sequence[str]) -> dict[str, int]:
+    """`CHIP=PACKAGES` pairs. Raises InputError."""
+    found = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if not text.lstrip("-").isdigit():
+            raise InputError(f"--available takes CHIP=PACKAGES, such as h100-sxm=64; got '{pair[:60]}'.")
+        found[name] = int(text)
     return found
 
 

@@ -13,7 +13,7 @@ from silicast.planning.deployments import WATTS_PER_MW, Deployments, excesses
 from silicast.planning.economics import usd_per_million
 from silicast.planning.outlook import Outlook, layouts_of, scores
 from silicast.planning.question import Question
-from silicast.planning.units import Space
+from silicast.planning.units import Space, Units
 from silicast.scenario import Deployment, Layout, Pool, Precision, Role, Speculation
 
 Array = NDArray[Any]
@@ -101,7 +101,7 @@ def option(
     space: Space, found: Deployments, look: Outlook, row: int, question: Question, met: bool, held_by: str
 ) -> Option:
     """Row `row` of `found` and of `look`."""
-    pools = _pools(space, found, row, question)
+    pools = pools_of(space, found.units, row, int(found.count[row]), question)
     samples = scores(found, look)[row]
     usd, watts = (None if np.isnan(value[row]) else float(value[row]) for value in (found.usd_per_hour, found.watts))
     tier = worst(pool.tier for pool in pools)
@@ -122,14 +122,14 @@ def option(
     )
 
 
-def _pools(space: Space, found: Deployments, row: int, question: Question) -> tuple[PoolChoice, ...]:
-    units = found.units
+def pools_of(space: Space, units: Units, row: int, count: int, question: Question) -> tuple[PoolChoice, ...]:
+    """The pools of `count` units of row `row`."""
     made: list[PoolChoice] = []
     parts = layouts_of(space, units, row)
     for place, layout, each in parts:
         variant, decodes = space.variants[place], place is parts[-1][0]
         role: Role = "mixed" if len(parts) == 1 else ("prefill" if not made else "decode")
-        replicas = int(found.count[row]) * each
+        replicas = count * each
         batch = float(units.sequences[row]) if role != "prefill" else 0.0
         pool = variant.pool
         load = decode_load(pool, question.workload, batch) if decodes and batch else pool.full_chunk(question.workload)

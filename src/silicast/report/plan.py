@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from silicast.estimate import Estimate
+from silicast.planning.mixes import Mix
 from silicast.planning.options import Option, PoolChoice
 from silicast.planning.plan import Plan
 from silicast.planning.question import OBJECTIVES, Objective, Question
@@ -275,3 +276,40 @@ def _pool_result(pool: PoolChoice) -> dict[str, Any]:
         "tp": layout.tp, "pp": layout.pp, "ep": layout.ep, "attention_dp": layout.attention_dp, "cp": layout.cp,
         "sequences_per_rank": pool.sequences, "bound_by": pool.bound_by, "tier": pool.tier,
     }  # fmt: skip
+
+
+def render_mix(answer: Mix, console: Console) -> None:
+    """Print a fleet of several chips."""
+    for line in mix_lines(answer):
+        console.print(line)
+
+
+def mix_lines(answer: Mix) -> list[str]:
+    """What to run of each chip, then what it takes."""
+    bought = " + ".join(f"{count} of {answer.available[chip]} packages of {chip}"
+                        for chip, count in answer.packages.items())  # fmt: skip
+    cost = "no price for all chips" if answer.usd_per_hour is None else f"{rounded(answer.usd_per_hour)} USD/h"
+    if answer.usd_per_million_output_tokens is not None:
+        cost += f", {rounded(answer.usd_per_million_output_tokens)} USD per million output tokens"
+    lines = [f"[bold]{escape(answer.model)}[/bold]: {question_line(answer.question)}",
+             f"Mixed fleet: [bold]{bought}[/bold], {cost}; it can serve {spread(answer.able)} requests/s."]  # fmt: skip
+    whole = sum(part.requests for part in answer.parts)
+    for part in answer.parts:
+        told = "; ".join(
+            f"{pool.role} {pool.replicas} x ({pool.cut}) of {pool.chip}{_batch(pool)}" for pool in part.pools
+        )
+        lines.append(f"  {part.requests / whole:.0%} of the requests: {told}")
+    return [*lines, "Closed-form means were compared with the targets; the router shares requests by capacity."]
+
+
+def mix_document(answer: Mix, inputs: dict[str, Any]) -> dict[str, Any]:
+    """`plan --available --json`."""
+    whole = sum(part.requests for part in answer.parts)
+    result = {
+        "packages": dict(answer.packages), "available_packages": dict(answer.available), "devices": answer.devices,
+        "usd_per_hour": answer.usd_per_hour, "provisioned_w": answer.watts,
+        "usd_per_million_output_tokens": answer.usd_per_million_output_tokens, "able_requests_per_s": answer.able,
+        "parts": [{"units": part.count, "share_of_requests": part.requests / whole,
+                   "pools": [_pool_result(pool) for pool in part.pools]} for part in answer.parts],
+    }  # fmt: skip
+    return document("plan", inputs, result, ["Closed-form means were compared with the targets."])
