@@ -139,6 +139,7 @@ def _of_chip(model: str, chip: str, choices: Choices) -> list[Variant]:
             draft = Speculation(drafts, choices.acceptance if drafts else 0.0)
             setup = Setup(choices.system, stack, weights, weights, cache, draft, microbatches=halves)
             pool = pool_model(model, chip, setup)
+            pool.check_formats()
             one = Variant(pool, bill(pool.machine.chip, pool.machine.system, choices.prices))
             made.setdefault(one.way, one)
     return list(made.values())

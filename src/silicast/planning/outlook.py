@@ -11,7 +11,7 @@ from silicast.planning.deployments import Deployments
 from silicast.planning.question import Question
 from silicast.planning.units import Space, Units, paired_steady
 from silicast.scenario import Layout
-from silicast.serving.steady import GRID, SPAN, Steady, open_loop
+from silicast.serving.steady import GRID, LEAST_SEQUENCES, SPAN, Steady
 
 Array = NDArray[Any]
 
@@ -57,8 +57,9 @@ def _mixed(spaces: Spaces, kind: tuple[int, int], units: Units, count: Array, qu
     ranks = np.asarray(layout.attention_dp)
     batch = units.sequences
     if work.rate is not None:
-        share = np.asarray(work.rate) / count
-        batch, _ = open_loop(lambda held: points.closed(layout, work, held), share, batch)
+        grid = np.maximum(batch * np.geomspace(1 / SPAN, 1, GRID)[:, None], LEAST_SEQUENCES)
+        wide = layout.pick(np.tile(np.arange(len(units)), GRID))
+        batch = _under_load(points.closed(wide, work, grid.reshape(-1)), grid, count, question)
     elif work.concurrency is not None:
         batch = np.asarray(work.concurrency) / (count * ranks)
     now = pool.closed(layout, work, batch)

@@ -60,8 +60,8 @@ class Point:
 class Plan:
     """The answer. `options` are the best of each chip, best first; `others` the next ones of the best chip.
 
-    `evaluated` deployments took `seconds`; `refused` chips by reason; `confirmed` = (confirmed, of them otherwise than
-    the closed form says), None where nobody simulated.
+    `evaluated` deployments took `seconds`; `refused` chips by reason; `bills` say price and power by chip;
+    `confirmed` = (simulated, of them otherwise than the closed form says), None where nobody simulated.
     """
 
     model: str
@@ -72,6 +72,7 @@ class Plan:
     evaluated: int
     seconds: float
     refused: dict[str, str]
+    bills: dict[str, str]
     notes: tuple[str, ...]
     confirmed: tuple[int, int] | None = None
 
@@ -131,6 +132,7 @@ def plan(
         variants[0].pool.model.id, question, tuple(best), tuple(told[best[0].name][1:]),
         _front(space, points, question),
         len(every), seconds, {name: why for name, why in refused.items() if name not in told},
+        {one.chip.id: f"{one.bill.price_note}; {one.bill.power_note}" for one in variants},
         _notes(variants, question), confirmed,
     )  # fmt: skip
 
@@ -214,8 +216,5 @@ def _notes(variants: Sequence[Variant], question: Question) -> tuple[str, ...]:
                  f"{question.confidence:g} asks for.")  # fmt: skip
     if len(variants) > MOST_CROSSED:
         notes.append(f"Prefill on one chip and decode on another is tried for up to {MOST_CROSSED} variants only.")
-    seen: dict[str, Variant] = {variant.chip.id: variant for variant in variants}
-    for name, variant in seen.items():
-        notes.append(f"{name}: {variant.bill.price_note}; {variant.bill.power_note}.")
     notes += dict.fromkeys(warning for variant in variants for warning in variant.pool.warnings)
     return tuple(notes)

@@ -222,6 +222,8 @@ def notes(answer: Plan) -> list[str]:
     lines = [f"{answer.evaluated:,} deployments evaluated in {rounded(answer.seconds, 2)} s ({compact(rate)}/s)."]
     if answer.confirmed is not None:
         lines.append(f"{answer.confirmed[0]} were simulated; {answer.confirmed[1]} of them turned out otherwise.")
+    told = {chip for one in shown(answer) for chip in one.chips}
+    lines += [f"{chip}: {bill}." for chip, bill in answer.bills.items() if chip in told]
     return [*lines, *answer.notes]
 
 
@@ -242,6 +244,7 @@ def plan_document(answer: Plan, inputs: dict[str, Any]) -> dict[str, Any]:
             for point in answer.front
         ],
         "refused": answer.refused,
+        "prices_and_power": answer.bills,
         "deployments_evaluated": answer.evaluated,
         "deployments_per_s": answer.evaluated / max(answer.seconds, 1e-9),
     }  # fmt: skip
