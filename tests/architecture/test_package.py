@@ -34,8 +34,10 @@ PUBLIC = [
     "fit",
     "forecast",
     "forecast_many",
+    "plan",
     "pool_model",
     "read_model",
+    "replacement",
 ]
 
 #: who may touch files

@@ -111,7 +111,7 @@ def option(
         pools=pools,
         devices=int(found.devices[row]),
         packages=int(found.packages[row]),
-        nodes=sum(pool.nodes for pool in pools),
+        nodes=_nodes(pools),
         usd_per_hour=usd,
         watts=watts,
         estimates=_estimates(found, look, row, question, tier),
@@ -120,6 +120,15 @@ def option(
         held_by=held_by,
         samples=samples,
     )
+
+
+def _nodes(pools: tuple[PoolChoice, ...]) -> int:
+    """Nodes that hold all pools; pools of one chip share theirs."""
+    devices: dict[tuple[str, int], int] = {}
+    for pool in pools:
+        key = pool.chip, pool.devices_per_node
+        devices[key] = devices.get(key, 0) + pool.devices
+    return sum(-(-count // node) for (_, node), count in devices.items())
 
 
 def pools_of(space: Space, units: Units, row: int, count: int, question: Question) -> tuple[PoolChoice, ...]:

@@ -47,7 +47,8 @@ def _front(answer: Plan, field: str, title: str, palette: Palette) -> Spec:
     x = {"field": "tokens_per_s_per_user", "type": "quantitative", "title": "tokens/s per user (1 / mean TPOT)",
          **vega.log_axis([*(row["tokens_per_s_per_user"] for row in rows), *wanted])}  # fmt: skip
     y = {"field": field, "type": "quantitative", "title": title, **vega.log_axis(row[field] for row in rows)}
-    names = list(dict.fromkeys(row["chips"] for row in rows))
+    # single chips first: they get the strong colours
+    names = sorted(dict.fromkeys(row["chips"] for row in rows), key=lambda name: " -> " in name)
     colours = {"field": "chips", "type": "nominal", "title": None,
                "scale": {"domain": names, "range": [_colour(palette, place) for place in range(len(names))]},
                "legend": {"orient": "top", "columns": 3}}  # fmt: skip

@@ -27,7 +27,7 @@ def render(fleet: Fleet, moves: Sequence[Move], console: Console) -> None:
         console.print()
         console.print(overview(chip, [one for one in moves if one.chip == chip]))
     console.print()
-    for line in appendix(moves, fleet.rack_kw):
+    for line in appendix(moves, fleet):
         console.print(line)
     console.print(CLOSED_FORM)
 
@@ -101,20 +101,29 @@ def _tpot(one: Option) -> float:
     return one.estimates["tpot_ms"].value
 
 
-def appendix(moves: Sequence[Move], rack_kw: float | None = None) -> list[str]:
+def appendix(moves: Sequence[Move], fleet: Fleet) -> list[str]:
     """What an engineer checks, a few lines per service and chip."""
-    return [line for one in moves for line in _details(one, rack_kw)]
+    return [line for one in moves for line in _details(one, fleet)]
 
 
-def _details(one: Move, rack_kw: float | None) -> list[str]:
-    lines = [f"[bold]{escape(one.service)}[/bold], {escape(one.old.name)} to {escape(one.chip)}",
-             f"  today: {sizes(one.old)}, {pools(one.old)}, {one.precisions[0]}"]  # fmt: skip
+def _owned(one: Move, fleet: Fleet) -> str:
+    """What the service has today, where it states both that and its load."""
+    service = next(service for service in fleet.services if service.name == one.service)
+    loaded = service.rate is not None or service.concurrency is not None
+    return f"; it has {service.packages} packages today" if loaded and service.packages else ""
+
+
+def _details(one: Move, fleet: Fleet) -> list[str]:
+    lines = [
+        f"[bold]{escape(one.service)}[/bold], {escape(one.old.name)} to {escape(one.chip)}",
+        f"  planned today: {sizes(one.old)}, {pools(one.old)}, {one.precisions[0]}{_owned(one, fleet)}",
+    ]
     if one.new is None or one.devices is None:
         lines.append(f"  [yellow]cannot: {escape(one.reason)}[/yellow]")
     else:
         lines.append(f"  then: {sizes(one.new)}, {pools(one.new)}, {one.precisions[1]}")
         lines.append(f"  devices {one.old.devices} -> {one.new.devices} ({spread(one.devices)} per old one), nodes "
-                     f"{one.old.nodes} -> {one.new.nodes}{_in_racks(one.old, one.new, rack_kw)}")  # fmt: skip
+                     f"{one.old.nodes} -> {one.new.nodes}{_in_racks(one.old, one.new, fleet.rack_kw)}")  # fmt: skip
         lines.append(f"  links needed: {one.network}; TTFT {spread(one.old.estimates['ttft_ms'])} -> "
                      f"{spread(one.new.estimates['ttft_ms'])} ms")  # fmt: skip
         if one.precisions[0] != one.precisions[1]:
