@@ -23,9 +23,9 @@ from silicast.scenario import Speculation, Targets, Workload
 
 #: share of the draft tokens that is accepted where nobody says
 ACCEPTED = 0.7
-#: share of the most that packages can serve that a fleet without a stated load serves: at the most itself targets are
-#: met or missed by rounding
-SLACK = 0.98
+#: share of the most that its packages can serve that a service without a stated load is taken to serve: what 95 % of a
+#: full queue leaves, less rounding
+SLACK = 0.93
 #: formats of weights and cache that a recast search adds where the matrix engine multiplies them
 NARROW = ("fp8", "int8")
 

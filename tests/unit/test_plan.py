@@ -103,7 +103,7 @@ def _sizes(pool, prefill, decode, sizes, work) -> TwoPools:
 
 
 def _score(question: Question, devices: float, steady) -> list[float]:
-    count = np.ceil(question.workload.rate / steady.requests[0])
+    count = np.ceil(question.workload.rate / (0.95 * steady.requests[0]))
     meets = steady.ttft[0] <= 2.0 and steady.tpot[0] <= 0.05 and count * devices <= 16
     return [count * devices / (question.workload.rate * question.workload.output_tokens)] if meets else []
 

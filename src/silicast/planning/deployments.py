@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from silicast.planning.question import Question
 from silicast.planning.units import Units
 from silicast.planning.variants import Variant
+from silicast.serving.pair import LET_IN
 
 Array = NDArray[Any]
 
@@ -92,12 +93,13 @@ def deployments(units: Units, variants: Sequence[Variant], question: Question, m
 
     `margin` is by row.
 
-    A rate R needs ceil(R / X) units of X requests/s; C requests in flight need ceil(C / (X E)) units, as X E of them
-    are in one unit (Little 1961; E = end-to-end latency), and are served at C / E.
+    A rate R needs ceil(R / (0.95 X)) units of X requests/s, as an open queue at full load has no end; C requests in
+    flight need ceil(C / (X E)) units, as X E of them are in one unit (Little 1961; E = end-to-end latency), and are
+    served at C / E.
     """
     work = question.workload
     if work.rate is not None:
-        count = np.ceil(np.asarray(work.rate) / (units.requests * margin.requests))
+        count = np.ceil(np.asarray(work.rate) / (LET_IN * units.requests * margin.requests))
         requests = np.full(count.shape, float(np.asarray(work.rate)))
     elif work.concurrency is not None:
         count = np.ceil(np.asarray(work.concurrency) / (units.requests * units.e2e))

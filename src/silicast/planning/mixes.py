@@ -1,6 +1,6 @@
 """Fleets of several chips: how many units of each, by integer programming, where no chip is there in the number needed.
 
-    minimise  sum_u w_u n_u   subject to   sum_u X_u n_u >= R,   packages of each chip <= what is available,
+    minimise  sum_u w_u n_u   subject to   0.95 sum_u X_u n_u >= R,   packages of each chip <= what is available,
               devices, packages, USD/h and W of all within the budget,   n_u whole
 
 over units u that meet the targets: X_u requests/s of one, w_u what the objective counts. A router sends each unit its
@@ -23,6 +23,7 @@ from silicast.planning.question import Budget, Objective, Question
 from silicast.planning.shortlist import MOST, short_list
 from silicast.planning.units import Space, units
 from silicast.planning.variants import Variant
+from silicast.serving.pair import LET_IN
 
 Array = NDArray[Any]
 
@@ -75,7 +76,7 @@ def mix(
         raise DoesNotFitError(f"{'; '.join(f'{variants[i].chip.id}: {why}' for i, why in space.refused.items())}.")
     found, able = _units_that_meet(space, deployments(every, variants, one, _no_margin(len(every))), one, draws)
     bought = _packages(variants, found)
-    floor = np.quantile(able, 1 - question.confidence, axis=1)
+    floor = LET_IN * np.quantile(able, 1 - question.confidence, axis=1)
     counts = _solve(_weights(found, question), floor, _limits(found, bought, question, available), question)
     return _told(space, found.pick(counts > 0), (able[counts > 0], counts[counts > 0]), question, available)
 
