@@ -3,8 +3,8 @@
 A group is one model on one chip at one load (lengths, concurrency) with at least three measured layouts (stack, tp, ep,
 attention DP, formats). The layout with the highest forecast of output tokens/s per device is our choice; the figure is
 what it measured over the best measured one. Throughput of a run = concurrency x output tokens / (TTFT + (output
-tokens - 1) x TPOT) / devices; repeats of a layout are averaged, suspect rows are left out. Beside it: the layout with fewest
-devices. Under a target of TPOT the choice is among the runs that were measured within it, at any concurrency.
+tokens - 1) x TPOT) / devices; repeats of a layout are averaged, suspect rows are left out. Beside it: the layout with
+fewest devices. Under a target of TPOT the choice is among the runs that were measured within it, at any concurrency.
 """
 
 from collections import defaultdict

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from silicast.disaggregation import connected, decode_step, front, link, prefilled, transfer
 from silicast.errors import InputError, LayoutError
+from silicast.planning import units as module
 from silicast.planning.deployments import Deployments, Margin, deployments, excesses, within
 from silicast.planning.economics import Bill, bill, usd_per_million
 from silicast.planning.pareto import front as pareto
@@ -61,6 +62,17 @@ def test_the_winner_is_that_of_brute_force() -> None:
     assert best(question, one) == pytest.approx(min(_brute_force(space, question, one)))
     assert np.any(every.units.prefill[good] >= 0)
     assert np.any(every.units.prefill[good] < 0)
+
+
+@pytest.mark.parametrize("load", [{}, {"rate": 6.0}, {"concurrency": 150.0}])
+def test_what_is_left_out_of_pairs_would_not_win(load: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    question = Question(replace(WORK, **load), TARGETS, Budget(devices=32), "packages" if load else "goodput")
+    own = variant(pools.R1, "h200-sxm")
+    quick, few_rows = best(question, own), len(found(question, own)[1])
+    monkeypatch.setattr(module, "FEW_PREFILLS", 10**6)
+    monkeypatch.setattr(module, "FEW_DECODES", 10**6)
+    assert len(found(question, own)[1]) > 3 * few_rows
+    assert quick <= best(question, own) * 1.02
 
 
 def _brute_force(space: Space, question: Question, one: Variant) -> list[float]:

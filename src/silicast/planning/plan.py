@@ -89,9 +89,12 @@ class Plan:
 
     @property
     def better_in(self) -> float | None:
-        """Share of the draws in which the winner beats the runner-up."""
+        """Share of the draws in which the winner beats the runner-up; equal ones count half."""
         other = self.runner_up
-        return None if other is None else float(np.mean(self.best.samples < other.samples))
+        if other is None:
+            return None
+        own, its = self.best.samples, other.samples
+        return float(np.mean(own < its) + np.mean(own == its) / 2)
 
     @property
     def told_apart(self) -> bool:

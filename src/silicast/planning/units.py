@@ -26,11 +26,13 @@ Array = NDArray[Any]
 #: rows evaluated at a time: arrays of (operator, row) stay in the cache of a core
 CHUNK = 4096
 #: decode replicas of a group, and what they may take of the prefill pool: beyond 1 the prefill pool sets the rate
-DECODE_REPLICAS = (1, 2, 4)
+DECODE_REPLICAS = (1, 2, 3, 4)
 PREFILL_BUSY = (1.2, 1.05, 0.9, 0.8, 0.7, 0.5)
 #: rows of a variant that enter pairs as they are; beyond, only those that no other one beats
 FEW_PREFILLS = 12
 FEW_DECODES = 200
+#: times that unbeaten decode rows are taken: in draws a row that is beaten by little may win
+FRONTS = 3
 
 
 @dataclass(slots=True)
@@ -228,14 +230,17 @@ def _unbeaten(layouts: Layout, ready: Prefilled, travel: Array) -> Array:
 
 
 def _best_decodes(devices: Array, step: Array, rate: Array) -> Array:
-    """Rows that none with as few devices beats in step time and requests/s per device; all of a few."""
+    """Rows that none with as few devices beats in step time and requests/s per device, and those that only such rows
+    beat; all of a few."""
     if step.size <= FEW_DECODES:
         return np.arange(step.size)
     kept: list[Array] = []
     for most in np.unique(devices):
         rows = np.flatnonzero(devices <= most)
-        best = rows[front(rate[rows] / devices[rows], step[rows])]
-        kept.append(best[devices[best] == most])
+        for _ in range(FRONTS):
+            best = rows[front(rate[rows] / devices[rows], step[rows])]
+            kept.append(best[devices[best] == most])
+            rows = np.setdiff1d(rows, best)
     return np.concatenate(kept)
 
 
@@ -252,12 +257,7 @@ def _paired(
     ranks, devices = np.asarray(decoding.layout.attention_dp), np.asarray(decoding.layout.devices)
     steps = np.maximum(np.asarray(work.output_tokens) - 1, 1) / pool.speculation.yield_per_step
     alone = decoding.sequences * ranks / (steps * decoding.step)
-    ratios = [(many, busy) for many in DECODE_REPLICAS for busy in PREFILL_BUSY]
-    many = np.repeat([float(count) for count, _ in ratios], alone.size)
-    busy = np.repeat([share for _, share in ratios], alone.size)
-    base = np.tile(np.arange(alone.size), len(ratios))
-    capacity = float(ready.capacity[row])
-    ahead = np.maximum(np.ceil(many * alone[base] / (busy * capacity)), 1.0)
+    ahead, many, base = _ratios(alone, float(ready.capacity[row]))
     taken = ahead * float(np.asarray(own.devices)), many * devices[base]
     kept = np.flatnonzero(taken[0] + taken[1] <= most)
     base, ahead, many = base[kept], ahead[kept], many[kept]
@@ -267,6 +267,20 @@ def _paired(
     )  # fmt: skip
     rows = np.full(base.size, row), decoding.row[base]
     return _columns(places, rows, (ahead, many), (taken[0][kept], taken[1][kept]), decoding.sequences[base], steady)
+
+
+def _ratios(alone: Array, capacity: float) -> tuple[Array, Array, Array]:
+    """(prefill replicas, decode replicas, row) of every ratio to try; `alone` is requests/s of one decode replica.
+
+    What is another ratio twice is left out: two units of that one are the same.
+    """
+    many, busy = (np.array(sizes, dtype=float)[:, None] for sizes in (DECODE_REPLICAS, PREFILL_BUSY))
+    ahead = np.maximum(np.ceil(many[:, :, None] * alone / (busy * capacity)), 1.0)
+    fresh = np.ones(ahead.shape, dtype=bool)
+    fresh[:, 1:] = np.diff(ahead, axis=1) > 0
+    fresh &= np.gcd(ahead.astype(int), many[:, :, None].astype(int)) == 1
+    of, _, rows = np.nonzero(fresh)
+    return ahead[fresh], many[of, 0], rows
 
 
 def ready_row(ready: Prefilled, row: int) -> Prefilled:
