@@ -17,6 +17,11 @@ import numpy as np
 
 import silicast
 from silicast.planning.choose import drawn
+from silicast.planning.deployments import Margin, deployments, within
+from silicast.planning.economics import bill
+from silicast.planning.question import Budget, Question
+from silicast.planning.units import Space, units
+from silicast.planning.variants import Variant
 
 SILICAST = str(Path(sys.executable).with_name("silicast"))
 MODEL = "deepseek-ai/DeepSeek-R1"
@@ -34,8 +39,28 @@ def main() -> None:
     report("one forecast, 256 draws, warm", warm(lambda: one(draws)) * 1e3, "ms", "goal < 50")
     rate = deployment_steps_per_s(points)
     report("forecast_many, R1 decode step and memory fit, one core", rate, "deployment-steps/s", "goal >= 250,000")
+    plan = command(SILICAST, "plan", MODEL, "--chip", "h200-sxm", "--devices", "64", "--rate", "10")
+    report("silicast plan, one system of 64 devices, cold, wall", plan, "s", "goal < 5")
+    rate, pairs = planned_per_s(points)
+    report("plan, mixed pools end to end, one core", rate, "deployments/s", "goal >= 20,000")
+    report("plan, pairs of pools, one core", pairs, "deployments/s", "goal >= 100,000")
     report("installed size of the core", installed_mb(), "MB", "goal < 150")
     peer()
+
+
+def planned_per_s(pool: silicast.PoolModel) -> tuple[float, float]:
+    """Deployments/s of a search: memory fit, prefill and decode steps, steady state, cost; mixed pools, then all."""
+    question = Question(silicast.Workload(4096, 1024, rate=10.0), silicast.Targets(2000.0, 50.0), Budget(devices=64))
+    variants = [Variant(pool, bill(pool.machine.chip, pool.machine.system))]
+
+    def search(split: bool) -> int:
+        every = units(Space.of(variants, question), question, split)
+        assert every is not None
+        margin = Margin.none(1).of(np.zeros(len(every), dtype=int))
+        return int(within(deployments(every, variants, question, margin), question).size)
+
+    mixed, both = search(False), search(True)
+    return mixed / warm(lambda: search(False), 5), both / warm(lambda: search(True), 5)
 
 
 def report(name: str, value: float, unit: str, note: str) -> None:

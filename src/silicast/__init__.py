@@ -1,7 +1,7 @@
 """Silicast: how will this model run on that chip, in what deployment, at what cost, and how sure are we?
 
-The verbs are functions (`compare`, `forecast`, `forecast_many`, `fit`, `simulate`), the nouns are classes. Everything
-is loaded when it is used, so that `import silicast` costs nothing.
+The verbs are functions (`compare`, `forecast`, `forecast_many`, `fit`, `simulate`, `plan`, `replacement`), the nouns
+are classes. Everything is loaded when it is used, so that `import silicast` costs nothing.
 """
 
 from importlib import import_module
@@ -34,9 +34,11 @@ _WHERE = {
     "fit": "silicast.api",
     "forecast": "silicast.api",
     "forecast_many": "silicast.api",
+    "plan": "silicast.planner",
     "pool_model": "silicast.api",
     "read_model": "silicast.model",
     "read_scenario": "silicast.simulation",
+    "replacement": "silicast.planner",
     "simulate": "silicast.api",
 }
 

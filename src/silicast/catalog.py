@@ -20,7 +20,7 @@ from silicast.coefficients import Coefficient, Coefficients
 from silicast.datafile import read, read_numbers
 from silicast.errors import ChipFileError, not_found
 from silicast.estimate import TIERS
-from silicast.hardware import Chip, Compute, System
+from silicast.hardware import Chip, Compute, Number, System
 from silicast.spread import completed, gaps
 from silicast.stack import Stack
 
@@ -140,6 +140,16 @@ def _transferred(table: dict[str, Coefficient], anyhow: bool = False) -> dict[st
     """What was fitted to another chip is at best transferred; `anyhow`: what it has from the datasheet, too."""
     better = TIERS if anyhow else TIERS[: TIERS.index("transferred")]
     return {name: replace(one, tier="transferred") if one.tier in better else one for name, one in table.items()}
+
+
+def prices(kind: str) -> dict[str, Number]:
+    """The numbers of `prices/<kind>.toml` by name (`rent`: USD per package-hour by chip); a user's own come first."""
+    table: dict[str, Number] = {}
+    for folder in reversed(search_path()):
+        path = folder / "prices" / f"{kind}.toml"
+        if path.is_file():
+            table |= read_numbers(path)[1]
+    return table
 
 
 @cache

@@ -214,6 +214,23 @@ class Machine:
         """Devices of the innermost domain."""
         return float(self.system.domains[0].size or self.system.max_devices or UNBOUNDED)
 
+    @cached_property
+    def way_out(self) -> tuple[Any, Any] | None:
+        """Bandwidth (B/s) and latency (s) of the network by which a device reaches other systems.
+
+        None where no source gives one.
+        """
+        outermost = len(self.system.domains) - 1
+        if self.system.domains[outermost].kind == "rdma":
+            return self._bandwidth(outermost), self._latency(outermost)
+        link = self.chip.links.get("scale_out")
+        if link is None or link.bandwidth is None:
+            return None
+        shared = self.coefficient("collective", "oversubscription_rdma")
+        peak = self.field("links.scale_out.bandwidth", link.bandwidth)
+        share = self.coefficient("collective", "bandwidth_efficiency") / shared
+        return peak * share, self.coefficient("collective", "latency_rdma")
+
     def _bandwidth(self, index: int) -> Any:
         domain = self.system.domains[index]
         link = self.chip.links.get(domain.link)

@@ -41,6 +41,10 @@ class PoolModel:
     def _formats(self) -> tuple[dict[Scope, Format], tuple[str, ...]]:
         return self.machine.formats(self.model, self.precision)
 
+    def check_formats(self) -> None:
+        """Raises PrecisionError where the chip and the stack cannot multiply the formats."""
+        self._formats  # noqa: B018
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Fallbacks of formats, one line each."""

@@ -11,7 +11,7 @@ import pytest
 from silicast import catalog, datafile
 from silicast.units import quantity
 
-KINDS = ("chips", "systems", "stacks", "coefficients")
+KINDS = ("chips", "systems", "stacks", "coefficients", "prices")
 FILES = [path for kind in KINDS for path in sorted((catalog.data_folder() / kind).rglob("*.toml"))]
 CONFIDENCES = {"high", "medium", "low", "assumption", "derived"}
 
@@ -49,7 +49,7 @@ def named(path: Path) -> str:
 
 def expected(path: Path, place: str) -> str | None:
     """The unit of a field; names of coefficients are free."""
-    return None if "coefficients" in path.parts else datafile.expected_unit(place)
+    return None if {"coefficients", "prices"} & set(path.parts) else datafile.expected_unit(place)
 
 
 def check_source(key: Any, sources: dict[str, Any], where: str) -> None:

@@ -36,16 +36,18 @@ PUBLIC = [
     "fit",
     "forecast",
     "forecast_many",
+    "plan",
     "pool_model",
     "read_model",
     "read_scenario",
+    "replacement",
     "simulate",
 ]
 
 #: who may touch files
 IO = under(
     "cli/", "report/", "evidence/", "catalog.py", "datafile.py", "chip_template.py", "model/config.py",
-    "model/provenance.py", "traces/", "simulation/scenario.py", "launch/deployed.py",
+    "model/provenance.py", "traces/", "simulation/scenario.py", "launch/deployed.py", "fleet.py",
 )  # fmt: skip
 #: what touching files looks like
 FILE_CALLS = {"open", "read_text", "write_text", "read_bytes", "write_bytes", "unlink", "mkdir", "glob", "rglob"}

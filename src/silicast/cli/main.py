@@ -24,6 +24,8 @@ VERBS = {
     "simulate": "Traffic through a deployment: latency percentiles, goodput, queues, caches.",
     "launch": "Write the files that start a deployment: commands, Compose, Kubernetes, llm-d, Dynamo.",
     "import": "Read a launch command back: what should the running deployment reach?",
+    "plan": "Which chips, how many, configured how: the best deployment under targets and a budget.",
+    "replace": "What it takes to move a fleet to another chip: packages, power, cost, latency given up.",
     "chips": "List chips, show one with its sources, print a template for your own.",
     "systems": "List systems, show one with its domains.",
     "models": "List models, show one with its parameters.",

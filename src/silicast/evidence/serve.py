@@ -7,22 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from silicast.disaggregation import decode_load, decode_step, front, prefilled, transfer
 from silicast.evidence.binding import Told, told
 from silicast.evidence.deployment import Plan
 from silicast.memory import GIB
 from silicast.pool import PoolModel
-from silicast.scenario import Layout, Load, Size, Speculation, Workload
+from silicast.scenario import Layout, Speculation, Workload
 from silicast.serving.admission import closed_wait, overload_wait
 from silicast.serving.steady import (
     GRID,
     UNIFORM,
-    Discipline,
     Steady,
     TwoPools,
     disaggregated,
     loads,
     open_loop,
-    prefill_pool,
 )
 
 Array = NDArray[Any]
@@ -174,8 +173,7 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
     work = workloads(plans, concurrency=column(plans, "concurrency"), requests=requests)
     most = resident(decode, later, work)
     stack = prefill.machine.stack
-    how = Discipline(stack.chunk_tokens, True, np.asarray(first.attention_dp), np.asarray(first.pp))
-    ready = prefill_pool(lambda load: prefill.step(load, first).seconds * prefill.discrepancy("prefill"), work, how)
+    ready = prefilled(prefill, first, work)
     sizes = TwoPools(
         replicas(plans, 0),
         np.asarray(first.attention_dp),
@@ -183,7 +181,7 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
         np.maximum(most, 1),
         transfer(prefill, decode, first, work),
         stack.transfer_in_ttft,
-        _front(prefill, work) + prefill.machine.coefficient("host", "hand_over"),
+        front(prefill, work),
         decode.machine.coefficient("host", "lag_steps"),
     )
     steady = disaggregated(ready, _decode_pace(decode, later, work), work, sizes, draft)
@@ -194,22 +192,10 @@ def disaggregate(pools: Sequence[PoolModel], plans: Sequence[Plan]) -> Answer:
     if not prefill.machine.draws:
         _, chunk, _ = loads(work, 0, stack.chunk_tokens, 0)
         alone = told(prefill.step(chunk, first), prefill.machine.tiers())
-        step = decode.staged_step(_decode_load(decode, work, steady.sequences), later)
+        step = decode.staged_step(decode_load(decode, work, steady.sequences), later)
         together = told(step, decode.machine.tiers())
         answer.told = {name: alone if name in FIRST else together for name in answer.samples}
     return answer
-
-
-def _front(pool: PoolModel, work: Workload) -> Array:
-    """Seconds that a request takes from the client to the queue."""
-    once, per_token = (pool.machine.coefficient("host", name) for name in ("front_end", "front_end_per_token"))
-    tokens = np.asarray(work.input_tokens)
-    return np.asarray(once + per_token * (tokens[:, None] if pool.machine.draws else tokens))
-
-
-def _decode_load(pool: PoolModel, work: Workload, batch: Size) -> Load:
-    decode, _, _ = loads(work, batch, pool.machine.stack.chunk_tokens, pool.speculation.tokens)
-    return decode
 
 
 def _decode_pace(pool: PoolModel, cut: Layout, work: Workload) -> Any:
@@ -218,26 +204,10 @@ def _decode_pace(pool: PoolModel, cut: Layout, work: Workload) -> Any:
     lengths = Workload(np.tile(work.input_tokens, GRID), np.tile(work.output_tokens, GRID))
 
     def pace(batches: Array) -> Array:
-        seconds = pool.staged_step(_decode_load(pool, lengths, batches.reshape(-1)), tiled).seconds
-        seconds = np.asarray(seconds * pool.discrepancy("decode"))
+        seconds = decode_step(pool, tiled, lengths, batches.reshape(-1))
         return np.asarray(seconds.reshape(*batches.shape, *seconds.shape[1:]))
 
     return pace
-
-
-def transfer(prefill: PoolModel, decode: PoolModel, cut: Layout, work: Workload) -> Array:
-    """Seconds that the cache of one prompt travels to the decode pool: t = alpha + V / B on the link between nodes.
-
-    Every rank of the prefill group sends the part of the cache it holds (V is per device; a latent cache is on all
-    tensor-parallel ranks, and each decode rank needs one copy), at the pace of the slower of the two devices.
-    """
-    values = prefill.model.cache_values(cut, np.asarray(work.input_tokens)) * prefill.kv_bytes
-    state = prefill.model.state_values(cut) * 4.0
-    ends = prefill.machine.fabric, decode.machine.fabric
-    bandwidth = np.minimum(*(np.asarray(end.outer_bandwidth) for end in ends))
-    latency = np.maximum(*(np.asarray(end.outer_latency) for end in ends))
-    sent = np.asarray(values + state, dtype=float)
-    return np.asarray(latency + (sent[..., None] if prefill.machine.draws else sent) / bandwidth)
 
 
 def _trailing(like: Array) -> Any:

@@ -321,7 +321,7 @@ def disaggregated(
     batches = top * np.geomspace(1 / SPAN, 1, GRID)[:, None]
     pace = decode_step(batches)
     trail = _trail(pace[0])
-    flow = _Flow(prefill, pools, trail, trail(wanted))
+    flow = Flow(prefill, pools, trail, trail(wanted))
     decoding = trail(steps) * pace
     drained = np.maximum.accumulate(trail(batches * pools.decode_ranks) / decoding, axis=0)
     rate = np.minimum(drained, flow.capacity)
@@ -346,7 +346,7 @@ def disaggregated(
     return Steady(ttft, token, cycle, trail(wanted) / cycle, batch, rate / flow.capacity, step, service)
 
 
-class _Flow:
+class Flow:
     """Seconds to the first token in a prefill pool through which a given rate flows."""
 
     def __init__(self, prefill: Prefilled, pools: TwoPools, trail: Callable[[Any], Any], population: Any) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from silicast.disaggregation import transfer
 from silicast.errors import InputError
 from silicast.pool import PoolModel
+from silicast.scenario import Workload
 from silicast.serving.fleet import Fleet, Transfer, simulate_fleet
 from silicast.serving.measures import Hardware
 from silicast.serving.policies import POLICIES
@@ -24,8 +26,6 @@ Told = Callable[[int, int], None]
 
 #: the policy of an engine that mixes prompts into the steps of decode, and of one that runs them first
 POLICY = {"chunked": "vllm", "prefill_first": "sglang"}
-#: bytes of a value of recurrent state
-STATE_BYTES = 4.0
 
 
 @dataclass(frozen=True)
@@ -144,18 +144,12 @@ def _without_hashes(requests: Requests) -> Requests:
 
 
 def _transfer(first: Part, last: Part) -> Transfer:
-    """t = hand-over + alpha + V / B on the link between nodes, at the pace of the slower of the two devices.
-
-    Every rank of the prefill group sends the part of the cache that it holds: V per token, and the state once.
-    """
-    pool, layout = first.model, first.table.layout()
-    ends = first.model.machine.fabric, last.model.machine.fabric
-    bandwidth = min(float(end.outer_bandwidth) for end in ends)
-    latency = max(float(end.outer_latency) for end in ends)
-    each = float(np.asarray(pool.model.cache_values(layout, 1.0))) * pool.kv_bytes
-    once = float(np.asarray(pool.model.state_values(layout))) * STATE_BYTES
-    handed = float(pool.machine.coefficient("host", "hand_over"))
-    return Transfer(handed + latency + once / bandwidth, each / bandwidth)
+    """The way of a cache between the pools: what it takes for none, and per token."""
+    one, two = (
+        float(np.squeeze(transfer(first.model, last.model, first.table.layout(), Workload(tokens, 1))))
+        for tokens in (1, 2)
+    )
+    return Transfer(2 * one - two, two - one)
 
 
 def _hardware(parts: list[Part]) -> Hardware:

@@ -1,0 +1,160 @@
+"""`silicast plan MODEL --chip ID [--chip ID...]`."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from silicast import catalog, planner
+from silicast.cli import options as o
+from silicast.cli import scenario
+from silicast.errors import InputError, not_found
+from silicast.planning.question import Budget, Objective
+from silicast.report.document import emit
+from silicast.report.plan import mix_document, plan_document, render, render_mix
+from silicast.report.plan_html import write_plan
+from silicast.report.screen import screen
+from silicast.scenario import Workload
+
+Chips = Annotated[
+    list[str] | None, typer.Option("--chip", help="Candidate chip; repeat it. Without: all datacentre chips on sale.")
+]
+Vendors = Annotated[str | None, typer.Option(help="Only these vendors, such as AMD,Huawei.")]
+ExcludeVendors = Annotated[str | None, typer.Option(help="None of these vendors.")]
+Devices = Annotated[int | None, typer.Option(help="Most devices of the whole deployment.")]
+Packages = Annotated[int | None, typer.Option(help="Most packages of the whole deployment.")]
+UsdPerHour = Annotated[float | None, typer.Option(help="Most USD per hour.")]
+MaxMw = Annotated[float | None, typer.Option(help="Most provisioned MW, all in.")]
+Price = Annotated[list[str] | None, typer.Option(help="CHIP=USD per package-hour, instead of the catalog's.")]
+Aim = Annotated[str | None, typer.Option("--objective", help="cost, packages, devices, power or goodput.")]
+Confidence = Annotated[
+    float, typer.Option(help="Share of the draws in which targets must hold and by which is ranked; 0.5 = medians.")
+]
+Stacks = Annotated[list[str] | None, typer.Option("--stack", help="Stack to try; repeat it, or 'any'.")]
+Recast = Annotated[bool, typer.Option("--recast", help="Also 8-bit weights and cache that the checkpoint lacks.")]
+MixedOnly = Annotated[bool, typer.Option("--mixed-only", help="No prefill and decode pools of their own.")]
+Available = Annotated[
+    list[str] | None, typer.Option(help="CHIP=PACKAGES there are: plans one fleet of several chips for the rate.")
+]
+Top = Annotated[int, typer.Option(help="Deployments of the best chip to show.")]
+
+
+def command(
+    model: o.Model,
+    chip: Chips = None,
+    vendors: Vendors = None,
+    exclude_vendors: ExcludeVendors = None,
+    input_tokens: o.InputTokens = 4096,
+    output_tokens: o.OutputTokens = 1024,
+    prefix_hit: o.PrefixHit = 0.0,
+    rate: o.Rate = None,
+    concurrency: o.Concurrency = None,
+    ttft: o.Ttft = "2s",
+    tpot: o.Tpot = "50ms",
+    devices: Devices = None,
+    packages: Packages = None,
+    usd_per_hour: UsdPerHour = None,
+    max_mw: MaxMw = None,
+    price: Price = None,
+    objective: Aim = None,
+    confidence: Confidence = 0.5,
+    stack: Stacks = None,
+    system: o.System = None,
+    recast: Recast = False,
+    mtp_tokens: o.MtpTokens = 0,
+    mtp_acceptance: o.MtpAcceptance = planner.ACCEPTED,
+    mixed_only: MixedOnly = False,
+    top: Top = 3,
+    available: Available = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a self-contained report to this file.")] = None,
+    as_json: o.AsJson = False,
+) -> None:
+    scenario.positive("top", top)
+    chips = candidates(chip or [], vendors, exclude_vendors)
+    budget = Budget(devices, packages, usd_per_hour, max_mw)
+    work = Workload(input_tokens, output_tokens, prefix_hit, concurrency, rate)
+    draft = scenario.speculation(mtp_tokens, mtp_acceptance)
+    choices = planner.Choices(
+        tuple(stack) if stack else None, recast, mtp_tokens, mtp_acceptance if mtp_tokens else float(draft.acceptance),
+        not mixed_only, prices(price or []), system, top,
+    )  # fmt: skip
+    aim, targets = aimed(objective), scenario.targets(ttft, tpot)
+    if available:
+        told = planner.mix(model, stock(available), work, targets, budget, aim, confidence, choices)
+        inputs = {"model": model, **asdict(work), **asdict(targets), "budget": asdict(budget), "confidence": confidence}
+        emit(mix_document(told, inputs)) if as_json else render_mix(told, screen())
+        return
+    answer = planner.plan(model, chips, work, targets, budget, aim, confidence, choices)
+    if as_json:
+        inputs = {"model": model, "chips": chips, **asdict(work), **asdict(targets), "budget": asdict(budget),
+                  "objective": answer.question.objective, "confidence": confidence}  # fmt: skip
+        emit(plan_document(answer, inputs))
+    else:
+        render(answer, screen())
+    if html is not None:
+        write_plan(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
+        if not as_json:
+            screen().print(f"Report: {html}")
+
+
+def candidates(chips: Sequence[str], vendors: str | None, exclude: str | None) -> list[str]:
+    """The chips to plan with: those named, else all datacentre chips on sale, of the vendors wanted."""
+    names = list(dict.fromkeys(chips)) or [
+        one.id for one in catalog.shipped_chips() if one.kind == "datacentre" and one.status.startswith("shipping")
+    ]
+    found = {name: catalog.chip(name).vendor for name in names}
+    wanted, unwanted = _vendors(vendors), _vendors(exclude)
+    kept = [name for name, vendor in found.items()
+            if (not wanted or vendor.lower() in wanted) and vendor.lower() not in unwanted]  # fmt: skip
+    if not kept:
+        raise InputError(
+            f"No candidate is left: --vendors {vendors or 'any'}, --exclude-vendors {exclude or 'none'} leave none of "
+            f"{', '.join(f'{name} ({vendor})' for name, vendor in list(found.items())[:6])}."
+        )
+    return kept
+
+
+def _vendors(text: str | None) -> set[str]:
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    known = {one.vendor.lower(): one.vendor for one in catalog.shipped_chips()}
+    for name in names:
+        if name.lower() not in known:
+            raise not_found("Vendor", name, known.values(), f"Known: {', '.join(sorted(set(known.values())))}.")
+    return {name.lower() for name in names}
+
+
+def prices(pairs: Sequence[str]) -> dict[str, float]:
+    """`CHIP=USD` pairs. Raises InputError."""
+    found = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        try:
+            found[name] = float(text) if separator else float("nan")
+        except ValueError:
+            found[name] = float("nan")
+        if found[name] != found[name]:
+            raise InputError(f"--price takes CHIP=USD per package-hour, such as h100-sxm=2.35; got '{pair[:60]}'.")
+    return found
+
+
+def stock(pairs: Sequence[str]) -> dict[str, int]:
+    """`CHIP=PACKAGES` pairs. Raises InputError."""
+    found = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if not text.lstrip("-").isdigit():
+            raise InputError(f"--available takes CHIP=PACKAGES, such as h100-sxm=64; got '{pair[:60]}'.")
+        found[name] = int(text)
+    return found
+
+
+def aimed(text: str | None) -> Objective | None:
+    """An objective by name. Raises InputError."""
+    known = get_args(Objective)
+    if text is not None and text not in known:
+        raise not_found("Objective", text, known, f"Known: {', '.join(known)}.")
+    return text  # type: ignore[return-value]

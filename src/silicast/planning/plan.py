@@ -1,0 +1,223 @@
+"""The planner: every deployment in closed form, the best of each chip with its range, the front, and why.
+
+Targets are compared with means: that is what the closed form knows. `Confirm` is the place of a simulation, which
+counts the requests that meet all targets.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from silicast.errors import DoesNotFitError, InputError
+from silicast.estimate import DRAWS
+from silicast.planning.deployments import Deployments, Margin, deployments, within
+from silicast.planning.options import Option, held_back, option
+from silicast.planning.outlook import layouts_of, scores
+from silicast.planning.pareto import front
+from silicast.planning.question import OBJECTIVES, Question
+from silicast.planning.shortlist import MOST, Short, short_list
+from silicast.planning.units import Space, Units, units
+from silicast.planning.variants import Variant
+from silicast.scenario import Deployment
+
+Array = NDArray[Any]
+
+#: variants up to which prefill on one chip and decode on another is tried
+MOST_CROSSED = 8
+#: points of the front that are kept for a chart, of each chip
+FRONT_POINTS = 60
+#: two candidates are told apart where one is better in this share of the draws
+APART = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a simulation says of a deployment: requests/s that meet all targets, and whether enough of them do."""
+
+    goodput: float
+    met: bool
+
+
+Confirm = Callable[[Sequence[Deployment]], Sequence[Confirmation]]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One deployment on a front."""
+
+    chips: str
+    tokens_per_s_per_user: float
+    output_tokens_per_s_per_device: float
+    usd_per_million_output_tokens: float | None
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer. `options` are the best of each chip, best first; `others` the next ones of the best chip.
+
+    `evaluated` deployments took `seconds`; `refused` chips by reason; `bills` say price and power by chip;
+    `confirmed` = (simulated, of them otherwise than the closed form says), None where nobody simulated.
+    """
+
+    model: str
+    question: Question
+    options: tuple[Option, ...]
+    others: tuple[Option, ...]
+    front: tuple[Point, ...]
+    evaluated: int
+    seconds: float
+    refused: dict[str, str]
+    bills: dict[str, str]
+    notes: tuple[str, ...]
+    confirmed: tuple[int, int] | None = None
+
+    @property
+    def best(self) -> Option:
+        """The winner."""
+        return self.options[0]
+
+    @property
+    def runner_up(self) -> Option | None:
+        """The best of the next chip, else the next deployment of the same, that meets the targets."""
+        rest = [one for one in (*self.options[1:], *self.others) if one.met]
+        return rest[0] if rest else None
+
+    @property
+    def better_in(self) -> float | None:
+        """Share of the draws in which the winner beats the runner-up; equal ones count half."""
+        other = self.runner_up
+        if other is None:
+            return None
+        own, its = self.best.samples, other.samples
+        return float(np.mean(own < its) + np.mean(own == its) / 2)
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the winner beats the runner-up in nearly all draws."""
+        share = self.better_in
+        return share is None or share >= APART
+
+
+def plan(
+    variants: Sequence[Variant],
+    question: Question,
+    top: int = 3,
+    draws: int = DRAWS,
+    split: bool = True,
+    confirm: Confirm | None = None,
+) -> Plan:
+    """The best deployments of `variants`, all of one model. Raises DoesNotFitError, and InputError where none is left.
+
+    `top` options of the best chip are told; `split` also tries prefill and decode in pools of their own.
+    """
+    if not variants:
+        raise InputError("Name at least one chip to plan with.")
+    started = perf_counter()
+    space = Space.of(variants, question)
+    every = units(space, question, split, len(variants) <= MOST_CROSSED)
+    if every is None:
+        raise DoesNotFitError(f"{'; '.join(f'{variants[i].chip.id}: {why}' for i, why in space.refused.items())}.")
+    points = deployments(every, variants, question, Margin.none(1).of(np.zeros(len(every), dtype=int)))
+    seconds = perf_counter() - started
+    names, groups = groups_of(space, every)
+    short = short_list(space, points, question, groups, (draws, max(MOST, top)))
+    told = _options(space, points, short, question, top)
+    best = sorted((options[0] for options in told.values()), key=lambda one: (not one.met, _pessimistic(one, question)))
+    best, confirmed = _confirmed(best, variants[0].pool.model.id, question, confirm)
+    refused = {variants[place].chip.id: why for place, why in space.refused.items()}
+    refused |= dict.fromkeys(sorted({*names} - {*told}), "no deployment meets the targets within the budget")
+    return Plan(
+        variants[0].pool.model.id, question, tuple(best), tuple(told[best[0].name][1:]),
+        _front(space, points, question),
+        len(every), seconds, {name: why for name, why in refused.items() if name not in told},
+        {one.chip.id: f"{one.bill.price_note}; {one.bill.power_note}" for one in variants},
+        _notes(variants, question), confirmed,
+    )  # fmt: skip
+
+
+def groups_of(space: Space, every: Units) -> tuple[list[str], Array]:
+    """(chips of each group as `Option.name` says them, group of each row); mixed and split pools are groups apart."""
+    chips = [variant.chip.id for variant in space.variants]
+    codes, groups = np.unique(every.prefill.astype(int) * len(chips) + every.decode.astype(int), return_inverse=True)
+    names = []
+    for code in codes.tolist():
+        first, second = divmod(code, len(chips))
+        one = first < 0 or chips[first] == chips[second]
+        names.append(chips[second] if one else f"{chips[first]} -> {chips[second]}")
+    return names, groups
+
+
+def _options(space: Space, points: Deployments, short: Short, question: Question, top: int) -> dict[str, list[Option]]:
+    """The best options of each chip by the pessimistic end of their score; those that meet the targets first."""
+    worst = np.quantile(scores(short.found, short.look), question.confidence, axis=1)
+    told: dict[str, list[Option]] = {}
+    names, groups = groups_of(space, short.found.units)
+    for place in np.lexsort((worst, ~short.met)):
+        options = told.setdefault(names[groups[place]], [])
+        if len(options) < top:
+            held_by = held_back(points, int(short.rows[place]), question, space, short.ratios[:, place])
+            options.append(
+                option(space, short.found, short.look, int(place), question, bool(short.met[place]), held_by)
+            )
+    return told
+
+
+def _pessimistic(one: Option, question: Question) -> float:
+    return float(np.quantile(one.samples, question.confidence))
+
+
+def _confirmed(
+    best: list[Option], model: str, question: Question, confirm: Confirm | None
+) -> tuple[list[Option], tuple[int, int] | None]:
+    """The options in the order in which a simulation sees them: goodput instead of the closed form's requests/s."""
+    if confirm is None:
+        return best, None
+    said = confirm([one.deployment(model) for one in best])
+    other = sum(one.met != told.met for one, told in zip(best, said, strict=True))
+    factors = [one.estimates["requests_per_s"].value / max(told.goodput, 1e-9)
+               for one, told in zip(best, said, strict=True)]  # fmt: skip
+    order = sorted(range(len(best)), key=lambda i: (not said[i].met, _pessimistic(best[i], question) * factors[i]))
+    return [replace(best[i], met=said[i].met) for i in order], (len(best), other)
+
+
+def _front(space: Space, found: Deployments, question: Question) -> tuple[Point, ...]:
+    """Tokens/s/user against output tokens/s/device, of each chip: deployments that meet all but the TPOT target."""
+    free = replace(question, targets=replace(question.targets, tpot_ms=None))
+    good = within(found, free)
+    names, groups = groups_of(space, found.units)
+    points = []
+    for name in sorted(set(names)):
+        codes = [code for code, known in enumerate(names) if known == name]
+        rows = np.flatnonzero(good & np.isin(groups, codes))
+        kept = rows[front(1 / found.tpot[rows], -found.per_device[rows])]
+        step = max(kept.size // FRONT_POINTS, 1)
+        points += [_point(space, found, int(row), name) for row in kept[::step]]
+    return tuple(points)
+
+
+def _point(space: Space, found: Deployments, row: int, name: str) -> Point:
+    usd = float(found.usd_per_million[row])
+    parts = [
+        f"{int(found.count[row]) * each} x {space.variants[place].chip.id} tp {layout.tp} pp {layout.pp} "
+        f"ep {layout.ep} attention_dp {layout.attention_dp} ({space.variants[place].label})"
+        for place, layout, each in layouts_of(space, found.units, row)
+    ]
+    return Point(
+        name, 1 / float(found.tpot[row]), float(found.per_device[row]), usd if np.isfinite(usd) else None,
+        f"{' + '.join(parts)}, {found.units.sequences[row]:g} sequences per rank",
+    )  # fmt: skip
+
+
+def _notes(variants: Sequence[Variant], question: Question) -> tuple[str, ...]:
+    notes = ["Closed-form means were compared with the targets, not percentiles of simulated requests."]
+    notes.append(f"Ranked by {OBJECTIVES[question.objective]}, at the end of the draws that --confidence "
+                 f"{question.confidence:g} asks for.")  # fmt: skip
+    if len(variants) > MOST_CROSSED:
+        notes.append(f"Prefill on one chip and decode on another is tried for up to {MOST_CROSSED} variants only.")
+    notes += dict.fromkeys(warning for variant in variants for warning in variant.pool.warnings)
+    return tuple(notes)
