@@ -7,6 +7,7 @@ from typing import Any
 
 from silicast import catalog
 from silicast.api import Setup, pool_model
+from silicast.confirm import simulated
 from silicast.dtypes import matrix_mode
 from silicast.errors import InputError, NotFoundError, SilicastError, not_found
 from silicast.fleet import Fleet, Service
@@ -40,6 +41,7 @@ class Choices:
     split       also prefill and decode in pools of their own
     prices      USD per package-hour by chip, instead of the catalog's
     top         deployments of the best chip that are told
+    simulate    the best of each chip are simulated, and the winner is chosen by its goodput there
     """
 
     stacks: tuple[str, ...] | None = None
@@ -50,6 +52,7 @@ class Choices:
     prices: Mapping[str, float] | None = None
     system: str | None = None
     top: int = 3
+    simulate: bool = False
 
 
 def plan(
@@ -72,7 +75,8 @@ def plan(
         raise InputError("No chip can run the model: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
     aim = objective or default_objective(found, work, limits)
     question = Question(work, targets or Targets(), limits, aim, confidence)
-    answer = _plan(found, question, chosen.top, split=chosen.split)
+    confirm = simulated(work, question.targets) if chosen.simulate else None
+    answer = _plan(found, question, chosen.top, split=chosen.split, confirm=confirm)
     return replace(answer, refused=refused | answer.refused)
 
 

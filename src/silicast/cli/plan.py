@@ -42,6 +42,10 @@ Available = Annotated[
 ]
 Top = Annotated[int, typer.Option(help="Deployments of the best chip to show.")]
 
+Simulate = Annotated[
+    bool, typer.Option("--simulate", help="Simulate the best of each chip under traffic: goodput decides.")
+]
+
 
 def command(
     model: o.Model,
@@ -69,6 +73,7 @@ def command(
     mtp_acceptance: o.MtpAcceptance = planner.ACCEPTED,
     mixed_only: MixedOnly = False,
     top: Top = 3,
+    simulate: Simulate = False,
     available: Available = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained report to this file.")] = None,
     as_json: o.AsJson = False,
@@ -80,7 +85,7 @@ def command(
     draft = scenario.speculation(mtp_tokens, mtp_acceptance)
     choices = planner.Choices(
         tuple(stack) if stack else None, recast, mtp_tokens, mtp_acceptance if mtp_tokens else float(draft.acceptance),
-        not mixed_only, prices(price or []), system, top,
+        not mixed_only, prices(price or []), system, top, simulate,
     )  # fmt: skip
     aim, targets = aimed(objective), scenario.targets(ttft, tpot)
     if available:

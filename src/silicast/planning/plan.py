@@ -214,7 +214,7 @@ def _point(space: Space, found: Deployments, row: int, name: str) -> Point:
 
 
 def _notes(variants: Sequence[Variant], question: Question) -> tuple[str, ...]:
-    notes = ["Closed-form means were compared with the targets, not percentiles of simulated requests."]
+    notes = ["The search compared closed-form means with the targets, not percentiles of simulated requests."]
     notes.append(f"Ranked by {OBJECTIVES[question.objective]}, at the end of the draws that --confidence "
                  f"{question.confidence:g} asks for.")  # fmt: skip
     if len(variants) > MOST_CROSSED:
