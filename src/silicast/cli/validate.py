@@ -15,6 +15,7 @@ from silicast.evidence.figures import figures
 from silicast.evidence.left_out import shipped_refits
 from silicast.evidence.misses import shipped_misses
 from silicast.evidence.record import shipped
+from silicast.evidence.simulated import simulated
 from silicast.evidence.validate import Filter, Question, validate
 from silicast.report.document import emit
 from silicast.report.screen import screen
@@ -42,6 +43,10 @@ def command(
         bool,
         typer.Option("--leave-one-source-out", help="Fitted rows also under a refit without their source on the chip."),
     ] = False,
+    simulate: Annotated[
+        bool,
+        typer.Option("--simulate", help="Also replay serving runs through the simulator: minutes for all of them."),
+    ] = False,
     html: Annotated[
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a report that works offline.", show_default=False),
@@ -54,15 +59,19 @@ def command(
     question = Question(tuple(folders), only, 0 if points else DRAWS, left_out=True)
     with _Bar() as bar:
         answer = validate(question, bar.show)
+    replayed = None
+    if simulate:
+        with _Bar() as bar:
+            replayed = simulated([item.row for item in answer.checked], bar.show)
     # a figure is about all rows of its kind: there is none of a part of the evidence
     whole = only == Filter() and shipped() in folders and (html is not None or not as_json)
     found = figures(answer, shipped_refits(), shipped_misses()) if whole else []
     if html is not None:
         write_validation(answer, found, html, sys.argv[1:])
     if as_json:
-        emit(validation_document(answer, leave_one_source_out))
+        emit(validation_document(answer, leave_one_source_out, replayed))
     else:
-        render(answer, found, screen())
+        render(answer, found, screen(), replayed)
         if html is not None:
             screen().print(f"Report: {html}")
 

@@ -1,7 +1,8 @@
 """The lines of the scoreboard as text cells, the same on the screen, in HTML and in the documentation."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, median
 from typing import NamedTuple
 
 from silicast.evidence.figures import FEWEST_COVERED, Figure, Goal, decides
@@ -167,6 +168,25 @@ def _beside(items: Sequence[Checked]) -> Line:
         bare(ours.median_absolute_error), bare(theirs.median_absolute_error), bare(ours.mean_absolute_error),
         bare(theirs.mean_absolute_error),
     ]  # fmt: skip
+
+
+def simulated_lines(answer: Validation, simulated: Mapping[str, float]) -> Lines:
+    """The closed form beside the simulator, on the runs that it replayed and that are not suspect."""
+    groups: dict[tuple[str, ...], list[Checked]] = defaultdict(list)
+    for item in answer.checked:
+        if item.row.id in simulated and not item.row.suspect and item.outcome.value is not None:
+            seen = "unseen" if item.seen == "unseen" else "fitted"
+            groups[seen, item.key("chip"), item.key("stack"), item.row.metric].append(item)
+    lines = []
+    for (seen, chip, stack, metric), items in sorted(
+        groups.items(), key=lambda pair: (pair[0][0] != "unseen", pair[0])
+    ):
+        closed = [abs(item.error or 0.0) for item in items]
+        replayed = [abs(simulated[item.row.id] / item.row.value - 1) for item in items]
+        errors = (function(values) for function in (median, fmean) for values in (closed, replayed))
+        lines.append([chip, stack, metric, seen, f"{len(items):,}", *(bare(error) for error in errors)])
+    columns = (*BY, "rows are", "rows", "med", "sim med", "mean", "sim mean")
+    return Lines("Closed form beside simulation, errors in % on the same rows", columns, 4, lines)
 
 
 def coverage_lines(answer: Validation) -> Lines:

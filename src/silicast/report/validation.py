@@ -1,6 +1,6 @@
 """`validate` as tables, and as the one JSON object of the evidence schema."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +23,7 @@ from silicast.report.scoreboard import (
     missing_lines,
     peer_lines,
     percent,
+    simulated_lines,
     two,
     worst_lines,
 )
@@ -33,14 +34,22 @@ _CUT = {"source": 16, "row": 26}
 _FOLDED = ("reason", "why", "figure", "found", "goal", "peer")
 
 
-def validation_document(answer: Validation, without: bool = False) -> dict[str, Any]:
+def validation_document(
+    answer: Validation, without: bool = False, simulated: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """`{schema, rows, groups, overall, warnings}`; rows in the order of the input.
 
-    `without` adds to each row its forecast under a refit without its source on its chip, where it was fitted.
+    `without` adds to each row its forecast under a refit without its source on its chip, where it was fitted;
+    `simulated` what the simulator says of it.
     """
     return {
         "schema": SCHEMA,
-        "rows": [_row(item) | (_refit(item) if without else {}) for item in answer.checked],
+        "rows": [
+            _row(item)
+            | (_refit(item) if without else {})
+            | ({"simulated": simulated.get(item.row.id)} if simulated is not None else {})
+            for item in answer.checked
+        ],
         "groups": [_group(group, answer) for group in answer.groups],
         "overall": asdict(answer.overall) | _beside(answer.headline),
         "warnings": list(answer.warnings),
@@ -92,12 +101,17 @@ def _beside(items: Iterable[Checked]) -> dict[str, Any]:
     }
 
 
-def render(answer: Validation, figures: Iterable[Figure], console: Console) -> None:
-    """Print the headline, the figures, the groups, the worst misses, what has no forecast, what stands apart."""
+def render(
+    answer: Validation, figures: Iterable[Figure], console: Console, simulated: Mapping[str, float] | None = None
+) -> None:
+    """Print the headline, the figures, the groups, the worst misses, what has no forecast, what stands apart.
+
+    `simulated` are values of the simulator by id of the row.
+    """
     for line in headline(answer):
         console.print(line)
     for lines in (
-        figures_lines(figures), groups_lines(answer), coverage_lines(answer), peer_lines(answer), fitted_lines(answer),
+        figures_lines(figures), groups_lines(answer), simulated_lines(answer, simulated or {}), coverage_lines(answer), peer_lines(answer), fitted_lines(answer),
         worst_lines(answer.headline), missing_lines(answer.checked), apart_lines(answer),
     ):  # fmt: skip
         if lines.lines:
