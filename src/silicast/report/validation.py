@@ -111,7 +111,8 @@ def render(
     for line in headline(answer):
         console.print(line)
     for lines in (
-        figures_lines(figures), groups_lines(answer), simulated_lines(answer, simulated or {}), coverage_lines(answer), peer_lines(answer), fitted_lines(answer),
+        figures_lines(figures), groups_lines(answer), simulated_lines(answer, simulated or {}),
+        coverage_lines(answer), peer_lines(answer), fitted_lines(answer),
         worst_lines(answer.headline), missing_lines(answer.checked), apart_lines(answer),
     ):  # fmt: skip
         if lines.lines:
