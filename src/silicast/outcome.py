@@ -97,15 +97,18 @@ def forecast(
     decode_step, prefill_step = pool.staged_step(decode, layout), pool.step(pool.full_chunk(workload), layout)
     tiers = machine.tiers(devices)
     told = explained(decode_step, tiers), explained(prefill_step, tiers)
+    # of a token's time, what a decode step takes with no prefill beside it: the other part is waiting for prefills
+    alone = np.median(decode_step.seconds[0] / float(pool.speculation.yield_per_step))
+    pace = told[0] if workload.has_tpot and 2 * alone >= np.median(steady.tpot[0]) else told[1]
     if workload.rate is not None and not over:
         # in an open loop what arrives is what is served, whatever the draw
         steady = replace(steady, requests=np.full_like(steady.requests, float(np.asarray(workload.rate))))
     rates = {
-        "output": (steady.requests[0] * workload.output_tokens, told[0]),
+        "output": (steady.requests[0] * workload.output_tokens, pace),
         "decode_output": (pool.decode_rates(layout, sequences, decode.decode_context)[0], told[0]),
         "prefill_input": (pool.prefill_rates(layout, workload)[0], told[1]),
     }
-    estimates, undefined = _latencies(steady, told, workload)
+    estimates, undefined = _latencies(steady, told[1], pace, workload)
     for name, (rate, why) in rates.items():
         estimates |= _rates(name, rate, why, pool, devices, packages)
     mode = pool.product_mode
@@ -166,15 +169,18 @@ def _queued(steady: Steady, workload: Workload, running: float, over: bool, wait
 
 
 def _latencies(
-    steady: Steady, told: tuple[Explained, Explained], workload: Workload
+    steady: Steady, prefill: Explained, pace: Explained, workload: Workload
 ) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """Estimates of latency and rate, and the metrics that have no value with what stands in their place."""
-    decode, prefill = told
+    """Estimates of latency and rate, and the metrics that have no value with what stands in their place.
+
+    `pace` explains the step that most of a token's time goes to.
+    """
+    longest = prefill if np.median(steady.ttft[0]) * 2 > np.median(steady.e2e[0]) else pace
     found = {
         "ttft_ms": (steady.ttft[0] * 1e3, "ms", prefill),
-        "tpot_ms": (steady.tpot[0] * 1e3, "ms", decode),
-        "e2e_ms": (steady.e2e[0] * 1e3, "ms", decode),
-        "requests_per_s": (steady.requests[0], "requests/s", decode),
+        "tpot_ms": (steady.tpot[0] * 1e3, "ms", pace),
+        "e2e_ms": (steady.e2e[0] * 1e3, "ms", longest),
+        "requests_per_s": (steady.requests[0], "requests/s", pace),
     }
     undefined = {name: UNBOUNDED for name, (values, _, _) in found.items() if not np.all(np.isfinite(values))}
     if not workload.has_tpot:

@@ -23,6 +23,8 @@ Role = Literal["mixed", "prefill", "decode"]
 MOST_TOKENS = 10**8
 MOST_DEVICES = 10**6
 MOST_REQUESTS = 10**9
+#: standard deviation of the lengths over their mean
+MOST_SPREAD = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,12 @@ class Speculation:
     tokens: Size = 0
     acceptance: Size = 0.0
 
+    def __post_init__(self) -> None:
+        if not _within(self.tokens, 0, MOST_TOKENS):
+            raise InputError(f"Speculative tokens are a number from 0, got {_show(self.tokens)}.")
+        if not _within(self.acceptance, 0, 1):
+            raise InputError(f"acceptance is a share between 0 and 1, got {_show(self.acceptance)}.")
+
     @property
     def yield_per_step(self) -> Size:
         """Output tokens per sequence and step."""
@@ -192,6 +200,8 @@ class Workload:
             value = getattr(self, name)
             if value is not None and not _within(value, np.finfo(float).tiny, MOST_REQUESTS):
                 raise InputError(f"{name} must be positive and at most {MOST_REQUESTS:,}, got {_show(value)}.")
+        if not _within(self.length_spread, 0, MOST_SPREAD):
+            raise InputError(f"length_spread is from 0 to {MOST_SPREAD}, got {_show(self.length_spread)}.")
         if self.concurrency is not None and self.rate is not None:
             raise InputError("Give concurrency (a closed loop) or rate (requests/s), not both.")
 

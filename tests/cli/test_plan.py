@@ -16,7 +16,7 @@ def test_the_verdict_comes_first() -> None:
     assert ran.code == 0, ran.err
     text = " ".join(ran.out.split())
     assert text.index("Best: ") < text.index("devices / packages / nodes") < text.index("deployments evaluated")
-    assert "Closed-form means were compared with the targets" in text
+    assert "compared closed-form means with the targets" in text
     assert "USD per million output tokens" in text
 
 

@@ -80,6 +80,15 @@ def test_one_output_token_is_a_prefill() -> None:
     assert found["e2e"] == pytest.approx(found["ttft"], rel=1e-6)
 
 
+@pytest.mark.parametrize("name", POOLS)
+def test_one_token_is_sooner_than_two(name: str) -> None:
+    machine, layout = case(name)
+    for prompt, batch in ((100, 8), (1000, 64), (8000, 256)):
+        one, two = (steady(machine, layout, Workload(prompt, output), batch) for output in (1, 2))
+        assert one["e2e"] <= two["e2e"] * EXACT
+        assert one["ttft"] == pytest.approx(one["e2e"])
+
+
 # Bounds
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from silicast.catalog import data_folder, search_path
-from silicast.errors import ConfigError, not_found
+from silicast.errors import ConfigError, InputError, not_found
 from silicast.model.architecture import Model
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
@@ -138,11 +138,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def read_model(name: str) -> Model:
+def read_model(name: str | Path) -> Model:
     """A Model by catalog id, alias or path, or `gpt:layers=..,hidden=..,heads=..,vocab=..`.
 
-    A folder may hold `hf_quant_config.json` beside `config.json`. Raises NotFoundError or ConfigError.
+    A folder may hold `hf_quant_config.json` beside `config.json`. Raises NotFoundError, ConfigError or InputError.
     """
+    if not isinstance(name, str | Path):
+        raise InputError(f"A model is named by an id or a path, got {type(name).__name__}.")
+    name = str(name)
     target = aliases().get(name, name)
     if target.startswith("gpt:"):
         return _from_text(target)

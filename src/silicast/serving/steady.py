@@ -107,7 +107,8 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
         decoding = S (t_d + (1 - (1 - u)^r) (t_m - t_d)), u = (o n - w) / (K S) within 0..1, TTFT = n t_m + w t_m / K
         (w_q: M/D/1, w = rho' n / (2 (1 - rho')) at the utilisation rho' = o n / (K (S + n) + w) that the waits leave;
         at most half of the others; nothing for equal lengths, which keep their distance; the fluid queue of a bunch;
-        where chunks fill all passes, the rest of the cycle); a chunk runs beside B - 1 decodes
+        where chunks fill all passes, the rest of the cycle); a chunk runs beside the (B - 1) S / (S + n + w / K)
+        others that decode and do not wait
     c is how bunched arrivals still are (`_bunching`): all slots start together and drift apart with their lengths;
     plus front + t_d / 2 + lag t_d on TTFT: the way to the queue, the running step, the way of the first token.
 
@@ -120,12 +121,12 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     steps = np.maximum((workload.output_tokens - 1) / draft.yield_per_step, LEAST_STEPS)
     shared, met, others = _interleaved(prefill, sequences, chunks, steps, how)
     t_d, t_p = step(decode), step(shared)
-    t_m = t_p + t_d if how.stalls else step(_joined(decode, shared))
     trail = _trail(t_d)
     c = _bunching(workload, sequences * how.ranks, steps, chunks * others, how.stalls)
     S, n, g, o, B, c = (trail(value) for value in (steps, chunks, met, others, sequences, c))
     occupied = t_p / trail(how.stages)
     first = trail(_in_bursts(workload, sequences * how.ranks, how.stalls))
+    t_m = t_p + t_d
     if how.stalls:
         wait = np.minimum(c * g, o * n) * occupied / 2
         ttft, paid = n * t_p + wait, S * g * occupied - wait
@@ -139,6 +140,9 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
         bunch = np.maximum(1 - 1 / np.maximum(c * busy, LEAST_STEPS), 0) * o * n / 2
         w = np.maximum(np.maximum(queued, bunch), (o + 1 / trail(prefill.prefill_sequences)) * n - passes)
         mixed = 1 - (1 - np.clip((o * n - w) / (K * S), 0, 1)) ** trail(how.ranks)
+        # who waits for a prefill slot does not decode: of a full pool the share S / (S + n + w / K)
+        running = S / (S + n + w / K)
+        t_m = step(_joined(decode, shared, running[..., 0] if t_d.ndim > 1 else running))
         ttft, paid = (n + w / K) * t_m, S * mixed * np.maximum(t_m - t_d, 0)
     if np.any(first > 0):
         waves, t_full = _wave(step, prefill, np.asarray(sequences, dtype=float), chunks, how)
@@ -147,6 +151,9 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
         felt = 1.0 if how.stalls else np.maximum(t_m - t_d, 0) / t_p
         paid = (1 - first) * paid + first * np.minimum(before, S) * felt * t_full
     decoding = S * t_d + paid
+    # of one token the first is the last: the whole cycle is its wait
+    single = trail(np.asarray(workload.output_tokens) <= 1) > 0
+    ttft, decoding = ttft + np.where(single, decoding, 0), np.where(single, 0, decoding)
     busy = np.minimum(np.minimum(o + 1, B) * n * occupied / (ttft + decoding), 1.0) if how.stalls else busy
     ttft = ttft + how.front[0] + how.front[1] * trail(workload.input_tokens) + (how.lag + (B > 1) / 2) * t_d
     cycle, token = ttft + decoding, decoding / S
@@ -203,10 +210,11 @@ def _in_bursts(workload: Workload, slots: Size, stalls: bool) -> Size:
     return np.asarray(np.maximum(start, in_step))
 
 
-def _joined(decode: Load, prefill: Load) -> Load:
+def _joined(decode: Load, prefill: Load, running: Size) -> Load:
+    """A chunk beside the decodes of the others, of which a share is running."""
     return replace(
         prefill,
-        decode_sequences=np.maximum(np.asarray(decode.decode_sequences) - 1, 0),
+        decode_sequences=np.maximum(np.asarray(decode.decode_sequences) - 1, 0) * running,
         decode_context=decode.decode_context,
         query_tokens=decode.query_tokens,
     )
