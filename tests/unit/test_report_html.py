@@ -18,8 +18,9 @@ from silicast.estimate import DRAWS
 from silicast.hardware import Source
 from silicast.planning.compare import ChipAnswer, Comparison
 from silicast.report.elements import inline_json
-from silicast.report.html import ASSETS, known_command, render, write_report
+from silicast.report.html import known_command, render, write_report
 from silicast.report.numbers import rounded
+from silicast.report.page import ASSETS
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

@@ -46,12 +46,15 @@ def step_table(name: str, step: Explained) -> Table:
         table.add_column(column, no_wrap=True)
     for node in step.tree.parts:
         _add(table, node, step.seconds, "")
-        shown = [part for part in node.parts if part.value >= SHOWN_SHARE * step.seconds]
-        for part in shown:
-            _add(table, part, step.seconds, "  ")
-        rest = sum(part.value for part in node.parts) - sum(part.value for part in shown)
-        if node.parts and len(shown) < len(node.parts):
-            _add(table, Part(f"{len(node.parts) - len(shown)} smaller ones", rest, "s"), step.seconds, "  ")
+        small = [part for part in node.parts if part.value < SHOWN_SHARE * step.seconds]
+        # one alone takes no more room by its own name
+        small = small if len(small) > 1 else []
+        for part in node.parts:
+            if part not in small:
+                _add(table, part, step.seconds, "  ")
+        if small:
+            rest = Part(f"{len(small)} smaller ones", sum(part.value for part in small), "s")
+            _add(table, rest, step.seconds, "  ")
     return table
 
 

@@ -1,34 +1,25 @@
 """A comparison as one HTML file: the verdict first, then the deployments, why, and the evidence. Works offline.
 
-Everything is in the file: data, style and the chart library (`assets/`). A content policy in its head forbids the page
-to load anything. Every string is escaped, as names may come from a user's files; only http(s) addresses become links.
+Every string is escaped, as names may come from a user's files; only http(s) addresses become links.
 """
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from silicast import __version__
-from silicast.estimate import DRAWS, Estimate, Part
+from silicast.estimate import Estimate, Part
 from silicast.hardware import Source
 from silicast.outcome import Forecast
 from silicast.parts import Explained
 from silicast.planning.compare import ChipAnswer, Comparison, Ratio
 from silicast.report import charts, roofline
 from silicast.report.deployments import deployments
-from silicast.report.elements import TIERS, Figures, badge, bullets, table
-from silicast.report.files import replacing
+from silicast.report.elements import Figures, badge, bullets, table
 from silicast.report.numbers import rounded
-from silicast.report.vega import DARK, LIGHT, PAGE, Palette
-
-ASSETS = Path(__file__).parent / "assets"
-
-#: colours of the page behind the sections: light, in the dark, on paper
-BEHIND, BEHIND_DARK, PAPER = "#f5f6f8", "#10151c", "#ffffff"
+from silicast.report.page import page, write_page
+from silicast.report.vega import PAGE
 
 #: what an answer does not record
 INCOMPLETE = "The answer records no more: limits of devices or packages, speculation and other stacks are to be added."
@@ -40,9 +31,7 @@ def write_report(answer: Comparison, path: Path, command: str | None = None) -> 
     `command` is the call to print under "Reproduce"; without it the part that `answer` knows is printed. Raises
     InputError where `path` is not a file or cannot be written.
     """
-    page = render(answer, command)
-    with replacing(path, "report") as fresh:
-        fresh.write_text(page, encoding="utf-8", errors="replace")
+    write_page(render(answer, command), path)
 
 
 def render(answer: Comparison, command: str | None = None) -> str:
@@ -65,42 +54,7 @@ def render(answer: Comparison, command: str | None = None) -> str:
         "command": escape(command or known_command(answer)),
         "incomplete": "" if command else f"<p>{INCOMPLETE}</p>",
     }
-    return Template(asset("report.html")).substitute(parts, specifications=figures.scripts(), **frame())
-
-
-def frame() -> dict[str, str]:
-    """What every report has: version, style, chart library and licences."""
-    return {
-        "version": escape(__version__),
-        "draws": f"{DRAWS}",
-        "tiers": "".join(f"<dt>{tier}</dt><dd>{meaning}</dd>" for tier, meaning in TIERS.items()),
-        "licences": escape(asset("vega-licences.txt")),
-        "colours": _colours(),
-        "style": asset("report.css"),
-        "vega": _script("vega.js"),
-        "draw": _script("report.js"),
-    }
-
-
-def asset(name: str) -> str:
-    """The text of a file in `assets/`."""
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def _script(name: str) -> str:
-    return asset(name).replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _colours() -> str:
-    """The palettes as variables: light, in the dark, and light again on paper."""
-    light, dark = _variables(LIGHT, BEHIND), _variables(DARK, BEHIND_DARK)
-    paper = _variables(LIGHT, PAPER)
-    return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n@media print{{:root{{{paper}}}}}"
-
-
-def _variables(palette: Palette, behind: str) -> str:
-    colours = {item.name.replace("_", "-"): getattr(palette, item.name) for item in fields(palette)}
-    return "".join(f"--{name}:{colour};" for name, colour in (colours | {"behind": behind}).items())
+    return page("report.html", parts, figures)
 
 
 def question(answer: Comparison) -> str:

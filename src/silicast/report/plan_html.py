@@ -2,22 +2,18 @@
 
 from html import escape
 from pathlib import Path
-from string import Template
 
 from silicast.planning.plan import Plan
 from silicast.report import plan_charts as charts
 from silicast.report.elements import Figures, bullets, table
-from silicast.report.files import replacing
-from silicast.report.html import asset, frame
+from silicast.report.page import page, write_page
 from silicast.report.plan import notes, question_line, refused, rest, rows, shown, verdict, why
 from silicast.report.vega import PAGE
 
 
 def write_plan(answer: Plan, path: Path, command: str) -> None:
     """Write the report to `path`; `command` is printed under "Reproduce". Raises InputError."""
-    page = render(answer, command)
-    with replacing(path, "report") as fresh:
-        fresh.write_text(page, encoding="utf-8", errors="replace")
+    write_page(render(answer, command), path)
 
 
 def render(answer: Plan, command: str) -> str:
@@ -33,7 +29,7 @@ def render(answer: Plan, command: str) -> str:
         "gaps": bullets([*refused(answer), *notes(answer)]),
         "command": escape(command),
     }
-    return Template(asset("plan.html")).substitute(parts, specifications=figures.scripts(), **frame())
+    return page("plan.html", parts, figures)
 
 
 def _plain(line: str) -> str:

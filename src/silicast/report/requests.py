@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 
 from silicast.errors import InputError, MissingExtraError
 from silicast.report.files import replacing
-from silicast.serving.measures import MS, Columns, Rows
+from silicast.serving.measures import MS, Rows
+from silicast.serving.outcome import STATES, Served
 from silicast.serving.requests import Requests
 
 Array = NDArray[Any]
 
-#: by number of the state
-STATES = ("open", "finished", "rejected", "lost")
 INSTALL = "pip install 'silicast[parquet]'"
 #: lines that are written in one go
 AT_ONCE = 1 << 16
 
 
-def columns(served: Columns, requests: Requests, tenant: Array | None = None) -> dict[str, Array]:
+def columns(served: Served, requests: Requests, tenant: Array | None = None) -> dict[str, Array]:
     """Every request with its times (s from the start of the run), latencies (ms; NaN = none) and counts.
 
     `tenant` is the name of the kind of traffic of each, shape `(request,)`.
@@ -45,7 +44,7 @@ def columns(served: Columns, requests: Requests, tenant: Array | None = None) ->
         "turn": requests.turn,
         "priority": requests.priority,
         "replica": served.replica,
-        "state": np.array(STATES)[served.state],
+        "state": np.array([STATES[state] for state in sorted(STATES)])[served.state],
         "ttft_ms": np.where(done, rows.ttft * MS, np.nan),
         "tpot_ms": np.where(done, rows.tpot * MS, np.nan),
         "e2e_ms": np.where(done, rows.e2e * MS, np.nan),

@@ -4,14 +4,13 @@ import json
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 
 from silicast.report import simulation_charts as charts
 from silicast.report import timeline
 from silicast.report.elements import Figures, bullets, table
 from silicast.report.files import replacing
-from silicast.report.html import asset, frame
 from silicast.report.numbers import rounded
+from silicast.report.page import page, write_page
 from silicast.report.simulation import (
     STATISTICS,
     bench_result,
@@ -36,9 +35,7 @@ def write_simulation(answer: Simulation, path: Path, command: str, runs: Sequenc
 
     `runs` are those of a sweep or a search, which become a curve.
     """
-    page = render(answer, command, runs)
-    with replacing(path, "report") as fresh:
-        fresh.write_text(page, encoding="utf-8", errors="replace")
+    write_page(render(answer, command, runs), path)
 
 
 def write_result(answer: Simulation, path: Path) -> None:
@@ -63,7 +60,7 @@ def render(answer: Simulation, command: str, runs: Sequence[Simulation] = ()) ->
         "gaps": bullets(notes(answer) or ["No warnings."]),
         "command": escape(command),
     }
-    return Template(asset("simulation.html")).substitute(parts, specifications=figures.scripts(), **frame())
+    return page("simulation.html", parts, figures, "A simulation, not a measurement.", drawn=False)
 
 
 def _inputs(answer: Simulation) -> object:

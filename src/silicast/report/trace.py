@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.report.files import replacing
-from silicast.serving.measures import FINISHED, LOST, REJECTED, Columns, Timeline
+from silicast.serving.outcome import Served, Timeline
+from silicast.serving.state import FINISHED, LOST, REJECTED
 
 Array = NDArray[Any]
 
@@ -47,7 +48,7 @@ class Spans:
     end: Array
 
     @classmethod
-    def of(cls, served: Columns) -> "Spans":
+    def of(cls, served: Served) -> "Spans":
         """Queue, prefill and decode of the finished requests, in the order of the requests."""
         done = np.flatnonzero(served.state == FINISHED)
         stages = (
@@ -69,7 +70,7 @@ class Spans:
         return Spans(*(getattr(self, item.name)[kept] for item in fields(self)))
 
 
-def write_trace(path: Path, served: Columns, spans: Spans | None = None, names: Sequence[str] = ()) -> tuple[str, ...]:
+def write_trace(path: Path, served: Served, spans: Spans | None = None, names: Sequence[str] = ()) -> tuple[str, ...]:
     """Write the trace; returns notes on what was left out. `names`: one per replica. Raises InputError.
 
     `spans` may hold more than `Spans.of(served)`, such as transfers between pools.
@@ -102,7 +103,7 @@ def _first(spans: Spans) -> Spans:
     return spans.where(spans.request < MOST_REQUESTS)
 
 
-def _notes(served: Columns) -> tuple[str, ...]:
+def _notes(served: Served) -> tuple[str, ...]:
     notes = []
     if served.state.size > MOST_REQUESTS:
         notes.append(f"The first {MOST_REQUESTS:,} of {served.state.size:,} requests are shown.")
@@ -111,7 +112,7 @@ def _notes(served: Columns) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _events(served: Columns, spans: Spans, names: Sequence[str]) -> Iterator[str]:
+def _events(served: Served, spans: Spans, names: Sequence[str]) -> Iterator[str]:
     steps, kept = _steps(served.timeline)
     both = Spans.joined([spans, steps])
     rows = _rows(both)
@@ -139,7 +140,7 @@ def _steps(timeline: Timeline | None) -> tuple[Spans, Array]:
     return Spans(kept, timeline.replica[kept], lane, timeline.start[kept], timeline.end[kept]), kept
 
 
-def _shown(served: Columns, row: int, lane: int) -> tuple[str, str]:
+def _shown(served: Served, row: int, lane: int) -> tuple[str, str]:
     """The name of a span and what a click on it shows."""
     if lane != STEPS or served.timeline is None:
         return f"{row}", _arguments(served, row, lane)
@@ -148,7 +149,7 @@ def _shown(served: Columns, row: int, lane: int) -> tuple[str, str]:
     return KINDS[log.kind[row]], json.dumps({name: int(column[row]) for name, column in details.items()})
 
 
-def _arguments(served: Columns, request: int, lane: int) -> str:
+def _arguments(served: Served, request: int, lane: int) -> str:
     """What a click on a span shows."""
     if lane == PREFILL:
         return f'{{"request":{request},"cached_tokens":{int(served.cached_tokens[request])}}}'
@@ -177,7 +178,7 @@ def _rows(spans: Spans) -> Array:
     return rows
 
 
-def _processes(served: Columns, spans: Spans, rows: Array, names: Sequence[str]) -> Iterator[str]:
+def _processes(served: Served, spans: Spans, rows: Array, names: Sequence[str]) -> Iterator[str]:
     """Names of replicas and lanes, in the order in which they are shown; the router comes first."""
     yield _named("process_name", 0, 0, {"name": "router"})
     for replica in sorted(set(np.unique(served.replica[served.replica >= 0]).tolist()) | set(spans.replica.tolist())):
@@ -194,7 +195,7 @@ def _named(kind: str, process: int, thread: int, what: dict[str, Any]) -> str:
     return f'{{"ph":"M","pid":{process},"tid":{thread},"name":"{kind}","args":{json.dumps(what)}}}'
 
 
-def _failures(served: Columns) -> Iterator[str]:
+def _failures(served: Served) -> Iterator[str]:
     """Requests that were rejected or lost, as marks of the router."""
     for request in np.flatnonzero(np.isin(served.state, (REJECTED, LOST))).tolist()[:MOST_REQUESTS]:
         name = "rejected" if served.state[request] == REJECTED else "lost"

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 
 from silicast.evidence.deployment import Pools
 from silicast.evidence.explain import explained_run
@@ -17,9 +16,8 @@ from silicast.parts import Explained
 from silicast.pool import Phase
 from silicast.report import scatter
 from silicast.report.elements import Figures, bullets, table
-from silicast.report.files import replacing
-from silicast.report.html import asset, frame
 from silicast.report.numbers import digits, rounded
+from silicast.report.page import page, write_page
 from silicast.report.scoreboard import (
     Lines,
     apart_lines,
@@ -51,9 +49,7 @@ PARTS = 8
 
 def write_validation(answer: Validation, found: Sequence[Figure], path: Path, arguments: Sequence[str]) -> None:
     """Write the report to `path`; raises InputError where it cannot be written. `arguments` = the call."""
-    page = render(answer, found, shlex.join(["silicast", *arguments]))
-    with replacing(path, "report") as fresh:
-        fresh.write_text(page, encoding="utf-8", errors="replace")
+    write_page(render(answer, found, shlex.join(["silicast", *arguments])), path)
 
 
 def render(answer: Validation, found: Sequence[Figure], command: str) -> str:
@@ -79,7 +75,7 @@ def render(answer: Validation, found: Sequence[Figure], command: str) -> str:
         "sources": _sources(answer.sources, bool(beside.lines)),
         "command": escape(command),
     }
-    return Template(asset("validation.html")).substitute(parts, specifications=figures.scripts(), **frame())
+    return page("validation.html", parts, figures, "A run counts once, however many metrics and resubmissions it has.")
 
 
 def _plain(line: str) -> str:

@@ -8,13 +8,15 @@ second; gaps come from a histogram. Keys that it does not have are named as the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from silicast.errors import InputError
+from silicast.serving.outcome import Gaps, Served
 from silicast.serving.requests import Requests
+from silicast.serving.state import FINISHED, LOST, OPEN, REJECTED
 
 Array = NDArray[Any]
 Summary = dict[str, float | int | bool | None]
@@ -33,66 +35,6 @@ MOST_BUCKETS = 10**7
 FLUCTUATION = 4.0
 #: s: tokens that take less time together come at once, for the peak of one second
 LEAST_FLOW = 1e-3
-
-#: what became of a request: still in the system when the run ended, answered, can never fit, its replica failed
-OPEN, FINISHED, REJECTED, LOST = range(4)
-
-
-class Gaps(Protocol):
-    """A histogram of the gaps between tokens: how often each bin was seen, and the middle of each in s; `(bin,)`."""
-
-    weights: Array
-
-    @property
-    def seconds(self) -> Array:
-        """The middle of each bin."""
-
-
-class Timeline(Protocol):
-    """One row per step (or per run of `steps` equal ones) of a replica, in order of `start` at each; shape `(row,)`.
-
-    start, end        s
-    running, waiting  requests of the replica
-    kv_blocks         blocks that its cache holds
-    kind              1 prefill, 2 decode, 3 both
-    decodes, tokens   decoding requests and prompt tokens of each of these steps
-    """
-
-    start: Array
-    end: Array
-    running: Array
-    waiting: Array
-    kv_blocks: Array
-    kind: Array
-    steps: Array
-    decodes: Array
-    tokens: Array
-    replica: Array
-
-
-class Columns(Protocol):
-    """The columns of an outcome that are measured; shape `(request,)`, times in s after the start of the run.
-
-    NaN = did not happen. In a closed loop `arrival` is when the slot of the request was free.
-    """
-
-    arrival: Array
-    dispatched: Array
-    first_token: Array
-    finished: Array
-    output_tokens: Array
-    preemptions: Array
-    cached_tokens: Array
-    replica: Array
-    state: Array
-
-    @property
-    def gaps(self) -> Gaps | None:
-        """The gaps between tokens, where they were kept."""
-
-    @property
-    def timeline(self) -> Timeline | None:
-        """The steps of the replicas, where they were kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +75,7 @@ class Rows:
     state: Array
 
     @classmethod
-    def of(cls, served: Columns, requests: Requests) -> "Rows":
+    def of(cls, served: Served, requests: Requests) -> "Rows":
         """From what was sent and what came of it."""
         taken = {item.name: getattr(served, item.name) for item in fields(cls) if item.name != "input_tokens"}
         return cls(input_tokens=requests.input_tokens, **taken)

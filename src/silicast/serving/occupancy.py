@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.serving.measures import Summary, Timeline
+from silicast.serving.measures import Summary
+from silicast.serving.outcome import Timeline
 
 Array = NDArray[Any]
 

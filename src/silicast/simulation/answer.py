@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.serving.measures import Columns, Hardware, Rows, Summary, summaries, summary, sustainable_rate
+from silicast.serving.measures import Hardware, Rows, Summary, summaries, summary, sustainable_rate
 from silicast.serving.occupancy import occupancy
+from silicast.serving.outcome import Served
 from silicast.simulation.scenario import Scenario
 from silicast.simulation.traffic import Drawn
 
@@ -51,7 +52,7 @@ class Simulation:
 
     scenario: Scenario
     drawn: Drawn
-    served: Columns
+    served: Served
     hardware: Hardware
     replicas: Replicas
     complete: bool = True
