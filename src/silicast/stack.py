@@ -138,6 +138,7 @@ class Stack(Frozen):
                          spare = on ranks of its own where there are more ranks than routed experts, else whole
     exchange             how tokens reach their experts and come back between attention groups; `exchange_wide` in
                          expert groups of at least `wide_from` ranks, where it differs
+    exchange_sets_ep     whether all-to-all makes the engine spread experts over all ranks, whatever its flag says
     microbatches_*       2 = halves of a batch overlap each other's exchange by default
     microbatch_streams   2 = each half computes on a stream of its own, so that they hide each other's launches too
     fused                names of FUSIONS; `habits` are those of some architectures only
@@ -162,6 +163,7 @@ class Stack(Frozen):
     exchange: Exchange = "all_to_all"
     exchange_wide: Exchange | None = None
     wide_from: Count = 16
+    exchange_sets_ep: bool = False
     microbatches_prefill: Literal[1, 2] = 1
     microbatches_decode: Literal[1, 2] = 1
     microbatch_streams: Literal[1, 2] = 1

@@ -66,6 +66,16 @@ def test_empty_ep_of_experts_is_the_default_of_engines() -> None:
         planned(**r1, devices=8, ep=3)
 
 
+def test_an_engine_that_sets_ep_itself_overrules_the_recorded_flag() -> None:
+    r1 = {"model": "deepseek-ai/DeepSeek-R1", "chip": "gb200", "ep": 1}
+    spread = {"stack": "sglang", "devices": 32, "attention_dp": 32}
+    assert planned(**r1, **spread).parts[0].sizes == (1, 1, 32, 32, 1)
+    # below the size from which it exchanges by all-to-all, without data-parallel attention, in another engine: as said
+    assert planned(**r1, **spread | {"devices": 4, "attention_dp": 4}).parts[0].sizes == (1, 1, 1, 4, 1)
+    assert planned(**r1, stack="sglang", devices=8, tp=8, attention_dp=1).parts[0].sizes == (8, 1, 1, 1, 1)
+    assert planned(**r1, **spread | {"stack": "trtllm"}).parts[0].sizes == (1, 1, 1, 32, 1)
+
+
 def test_lengths_are_the_drawn_mean() -> None:
     assert planned(length_low=0.8, length_high=1.0).lengths == pytest.approx((921.6, 230.4))
     assert planned().lengths == (1024, 256)

@@ -36,7 +36,7 @@ SHIPPED = (
 
 #: fields that name the stack or bring a source of their own, and those that a file may leave out
 OWN = {"id", "name", "vendors", "note", "facts", "memory_share", "casts", "natives", "variants", "habits"}
-OPTIONAL = {"exchange_wide", "wide_from", "microbatch_streams", "host_of", "policy"}
+OPTIONAL = {"exchange_wide", "wide_from", "exchange_sets_ep", "microbatch_streams", "host_of", "policy"}
 
 ASSUMED = "Assumption of Silicast"
 
@@ -67,6 +67,7 @@ def test_every_field_says_why(name: str) -> None:
     if stack.exchange_wide is not None or any(variant.exchange_wide for variant in stack.variants):
         assert "wide_from" in fields
     assert (stack.exchange_wide is not None) == ("exchange_wide" in fields)
+    assert stack.exchange_sets_ep == ("exchange_sets_ep" in fields)
 
 
 @pytest.mark.parametrize("name", STACKS)

@@ -257,13 +257,13 @@ def _parts(scenario: Scenario, pools: Pools) -> tuple[Part, ...]:
         return _part(scenario, "prefill", pools), _part(scenario, "decode", pools)
     role: Role = "mixed" if scenario.kind == "serve" else "prefill" if scenario.kind == "prefill" else "decode"
     key = _key(scenario, role, scenario.chip)
-    return (Part(key, _sizes(scenario, "", pools.pool(key).model, key)),)
+    return (Part(key, _sizes(scenario, "", pools.pool(key), key)),)
 
 
 def _part(scenario: Scenario, role: Role, pools: Pools) -> Part:
     prefix = f"{role}_"
     key = _key(scenario, role, getattr(scenario, f"{prefix}chip"))
-    sizes = _sizes(scenario, prefix, pools.pool(key).model, key)
+    sizes = _sizes(scenario, prefix, pools.pool(key), key)
     return Part(key, sizes, getattr(scenario, f"{prefix}replicas") or 1)
 
 
@@ -285,11 +285,12 @@ def _key(scenario: Scenario, role: Role, chip: str | None) -> PoolKey:
     )
 
 
-def _sizes(scenario: Scenario, prefix: str, model: Model, key: PoolKey) -> Sizes:
+def _sizes(scenario: Scenario, prefix: str, pool: PoolModel, key: PoolKey) -> Sizes:
     """(tp, pp, ep, attention_dp, cp) of one replica, empty ones by the rules of the schema.
 
     tp: what the other sizes leave of the devices. ep of a mixture of experts: 1 (experts cut like dense layers) with
-    one attention group, all ranks of a stage where attention is data-parallel, as every engine of the catalog does.
+    one attention group, all ranks of a stage where attention is data-parallel, as every engine of the catalog does;
+    so also where a row says 1 and the stack, once it exchanges by all-to-all, sets the size itself.
     """
     tp, ep, attention_dp, cp, devices = (
         getattr(scenario, f"{prefix}{name}") for name in ("tp", "ep", "attention_dp", "cp", "devices")
@@ -305,8 +306,10 @@ def _sizes(scenario: Scenario, prefix: str, model: Model, key: PoolKey) -> Sizes
     if devices is not None and devices != tp * attention_dp * cp * pp:
         raise NoForecastError(f"{prefix}devices = {devices} is not tp x attention_dp x cp x pp of the row")
     stage = tp * attention_dp * cp
-    if ep is None:
-        ep = stage if model.experts and attention_dp > 1 else 1
+    spread = pool.model.experts and attention_dp > 1
+    stack = pool.machine.stack
+    if ep is None or (ep == 1 and spread and stack.exchange_sets_ep and stack.all_to_all(stage)):
+        ep = stage if spread else 1
     if stage % ep:
         raise NoForecastError(f"ep = {ep} does not divide tp x attention_dp x cp = {stage}")
     return tp, pp, ep, attention_dp, cp
