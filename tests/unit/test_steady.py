@@ -30,7 +30,7 @@ names = st.sampled_from(list(POOLS))
 workloads = st.builds(
     Workload,
     input_tokens=st.integers(16, 32768),
-    output_tokens=st.integers(8, 4096),
+    output_tokens=st.integers(2, 4096),
     prefix_hit=st.sampled_from((0.0, 0.3, 0.9)),
 )
 batches = st.sampled_from((1, 2, 3, 4, 7, 8, 16, 31, 32, 64, 128, 256))
@@ -128,6 +128,8 @@ def test_more_in_flight_never_makes_tokens_come_faster(name: str, workload: Work
     less, crowded = (steady(machine, layout, workload, size) for size in (batch, batch + more))
     assert crowded["tpot"] * EXACT >= less["tpot"]
     assert crowded["e2e"] * EXACT >= less["e2e"]
+    # a pass that more prompts share has fuller or emptier waves: a little is lost or won
+    assert crowded["requests"] >= 0.9 * less["requests"]
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)

@@ -82,30 +82,27 @@ def loads(workload: Workload, sequences: Size, chunk: Size, drafts: Size) -> tup
     )
     # chunk i of n sees cached + i/n of the fresh tokens: on average half of the other n - 1 chunks
     piece = fresh / chunks
-    together = np.clip(np.floor(chunk / piece), 1, np.maximum(sequences, 1))
-    steps = np.maximum(np.asarray(workload.output_tokens) - 1, 1) / (1 + drafts)
-    # prompts that arrive within one step share the next one; equal ones that started together stay together
-    arriving = np.clip(sequences * chunks / steps, 1, together)
-    prompts = np.where(np.asarray(workload.length_spread) > 0, arriving, together)
-    prefill = Load(prefill_sequences=prompts, prefill_tokens=piece, prefill_context=cached + piece * (chunks - 1) / 2)
+    prefill = Load(prefill_sequences=1, prefill_tokens=piece, prefill_context=cached + piece * (chunks - 1) / 2)
     return decode, prefill, chunks
 
 
 def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Discipline, draft: Speculation) -> Steady:
     """Mixed pool with a fixed number of requests in flight.
 
-    Per cycle of a request the others of its rank, o = (B - 1/r) / q groups of q prompts that share a step (q > 1 for
-    equal lengths), pay n prefill steps each: f = o n / S per decode step. r ranks run in lock-step, so a decode step
-    meets g = 1 - (1 - min(f, 1))^r + max(f - 1, 0) steps in which at least one rank prefills; a share f / g of the
-    ranks does (the experts see that share). Requests arrive where others complete, at the ends of steps.
+    q prompts of a rank share a prefill pass: those that arrive within one (`_sharing`). Per cycle of a request the
+    others, o = B / q - (1 + (r - 1) a) / r groups per rank, pay n prefill steps each; its own pass, which it shares
+    with the q - 1 of its group and with the share a of the other ranks, follows one decode step, those of the others
+    follow the rest: f = o n / (S - 1). r ranks run in lock-step, so of them (S - 1) (1 - (1 - min(f, 1))^r) +
+    max(o n - S + 1, 0) = S g are steps in which at least one rank prefills (`_interleaved`). Requests arrive where
+    others complete, at the ends of steps.
 
     prefill first:
         wait = min(c g, o n) t_p / 2, decoding = S (t_d + g t_p) - wait, TTFT = n t_p + wait
     chunked, counted in the K passes that K pipeline stages start per step, K (S + n) of them in a cycle without waits:
-        w = max(min(w_q, o n / 2), (1 - 1/(c rho)) o n / 2, (o + 1/q) n - K (S + n)), rho = o n / (K (S + n))
-        w_q = (sqrt(d^2 + 2 n o n) - d) / 2, d = K (S + n) - o n
+        w = max(min(w_q, p / 2), (1 - 1/(c rho)) p / 2, B n / q - K (S + n)), rho = p / (K (S + n))
+        w_q = (sqrt(d^2 + 2 n p) - d) / 2, d = K (S + n) - p, p = o n q / (prompts that fill a budget)
         decoding = S (t_d + (1 - (1 - u)^r) (t_m - t_d)), u = (o n - w) / (K S) within 0..1, TTFT = n t_m + w t_m / K
-        (w_q: M/D/1, w = rho' n / (2 (1 - rho')) at the utilisation rho' = o n / (K (S + n) + w) that the waits leave;
+        (w_q: M/D/1, w = rho' n / (2 (1 - rho')) at the utilisation rho' = p / (K (S + n) + w) that the waits leave;
         at most half of the others; nothing for equal lengths, which keep their distance; the fluid queue of a bunch;
         where chunks fill all passes, the rest of the cycle); a chunk runs beside the (B - 1) S / (S + n + w / K)
         others that decode and do not wait
@@ -119,11 +116,15 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     """
     decode, prefill, chunks = loads(workload, sequences, how.chunk_tokens, draft.tokens)
     steps = np.maximum((workload.output_tokens - 1) / draft.yield_per_step, LEAST_STEPS)
-    shared, met, others = _interleaved(prefill, sequences, chunks, steps, how)
+    # prompts arrive where others complete: in decode steps, or in every pass of an engine that mixes them in
+    cycle = steps if how.stalls else how.stages * (steps + chunks)
+    full = _side_by_side(prefill, sequences, how)
+    prompts = _sharing(workload, sequences * chunks / cycle, full)
+    shared, met, others = _interleaved(prefill, prompts, sequences, chunks, cycle, how)
     t_d, t_p = step(decode), step(shared)
     trail = _trail(t_d)
     c = _bunching(workload, sequences * how.ranks, steps, chunks * others, how.stalls)
-    S, n, g, o, B, c = (trail(value) for value in (steps, chunks, met, others, sequences, c))
+    S, n, g, o, B, c, q = (trail(value) for value in (steps, chunks, met, others, sequences, c, prompts))
     occupied = t_p / trail(how.stages)
     first = trail(_in_bursts(workload, sequences * how.ranks, how.stalls))
     t_m = t_p + t_d
@@ -133,12 +134,14 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     else:
         K = trail(how.stages)
         passes = K * (S + n)
-        busy = np.minimum(o * n / passes, 1.0)
+        # the chunks of all others at full budget: what there is to wait for
+        ahead = o * q / trail(full) * n
+        busy = np.minimum(ahead / passes, 1.0)
         random = trail((np.asarray(workload.length_spread) > 0) * 1.0)
-        idle = passes - o * n
-        queued = random * np.minimum((np.sqrt(idle**2 + 2 * n * o * n) - idle) / 2, o * n / 2)
-        bunch = np.maximum(1 - 1 / np.maximum(c * busy, LEAST_STEPS), 0) * o * n / 2
-        w = np.maximum(np.maximum(queued, bunch), (o + 1 / trail(prefill.prefill_sequences)) * n - passes)
+        idle = passes - ahead
+        queued = random * np.minimum((np.sqrt(idle**2 + 2 * n * ahead) - idle) / 2, ahead / 2)
+        bunch = np.maximum(1 - 1 / np.maximum(c * busy, LEAST_STEPS), 0) * ahead / 2
+        w = np.maximum(np.maximum(queued, bunch), B * n / q - passes)
         mixed = 1 - (1 - np.clip((o * n - w) / (K * S), 0, 1)) ** trail(how.ranks)
         # who waits for a prefill slot does not decode: of a full pool the share S / (S + n + w / K)
         running = S / (S + n + w / K)
@@ -160,27 +163,45 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     return Steady(ttft, token / trail(draft.yield_per_step), cycle, B * trail(how.ranks) / cycle, B, busy, t_d, t_p)
 
 
-def _interleaved(prefill: Load, sequences: Size, chunks: Size, steps: Size, how: Discipline) -> tuple[Load, Size, Size]:
+def _side_by_side(prefill: Load, sequences: Size, how: Discipline) -> Array:
+    """Prompts (or chunks) of the mean length that one budget holds, of as many as there are."""
+    return np.clip(np.floor(how.chunk_tokens / prefill.prefill_tokens), 1, np.maximum(sequences, 1))
+
+
+def _sharing(workload: Workload, arriving: Size, full: Array) -> Array:
+    """Prompts that share a pass: those that arrive within one; equal ones, which started together, stay together."""
+    return np.where(np.asarray(workload.length_spread) > 0, np.clip(arriving, 1, full), full)
+
+
+def _interleaved(
+    prefill: Load, prompts: Array, sequences: Size, chunks: Size, cycle: Size, how: Discipline
+) -> tuple[Load, Size, Size]:
     """(the prefill load as the experts see it, prefill steps that one decode step meets, other groups of prompts).
 
-    Ranks in lock-step wait for the one with most tokens: as often as others prefill that is a full chunk, where a
-    rank alone has the mean one.
+    `prompts` (q) of a rank share a pass. The pass of a request is also one for those of other ranks that come in the
+    same, of the r - 1 others the share a = min(B n / (q cycle), 1): so o = B / q - (1 + (r - 1) a) / r groups remain.
+    Of all passes in a cycle, its own n and those met, a rank fills B n / q: the share that the experts see.
+    Ranks in lock-step wait for the one with most tokens: as often as one of the others prefills too, that is a full
+    chunk, where a rank alone has the mean one.
     """
-    ranks = np.asarray(how.ranks)
-    others = np.maximum(np.asarray(sequences, dtype=float) - 1 / ranks, 0) / prefill.prefill_sequences
-    per_step = others * chunks / steps
-    met = 1 - (1 - np.minimum(per_step, 1)) ** ranks + np.maximum(per_step - 1, 0)
-    share = np.maximum(per_step / np.maximum(met, LEAST_STEPS), 1 / ranks)
+    ranks, sequences = np.asarray(how.ranks), np.asarray(sequences, dtype=float)
+    coming = np.minimum(sequences * chunks / (prompts * cycle), 1)
+    others = np.maximum(sequences / prompts - (1 + (ranks - 1) * coming) / ranks, 0)
+    rest = np.maximum(cycle - 1, LEAST_STEPS)
+    per_step = others * chunks / rest
+    met = (rest * (1 - (1 - np.minimum(per_step, 1)) ** ranks) + np.maximum(others * chunks - rest, 0)) / cycle
+    share = np.clip(sequences * chunks / prompts / (chunks + met * cycle), 1 / ranks, 1)
     mean, longest = prefill.prefill_tokens, np.minimum(prefill.prefill_tokens * chunks, how.chunk_tokens)
-    full = mean + (longest - mean) * np.minimum(met, 1) * (ranks > 1)
+    fellow = (share * ranks - 1) / np.maximum(ranks - 1, 1)
+    full = mean + (longest - mean) * (1 - (1 - fellow) ** (ranks - 1))
     # the experts, which all ranks share, still see the mean
-    share = np.minimum(share, 1.0) * mean / full
-    return replace(prefill, prefill_tokens=full, prefill_share=share), met, others
+    share = share * mean / full
+    return replace(prefill, prefill_sequences=prompts, prefill_tokens=full, prefill_share=share), met, others
 
 
 def _wave(step: StepSeconds, prefill: Load, sequences: Array, chunks: Size, how: Discipline) -> tuple[Size, Array]:
     """(steps in which a wave of `sequences` prompts prefills, seconds of one of them): as many as a budget holds."""
-    full = np.clip(np.floor(how.chunk_tokens / prefill.prefill_tokens), 1, np.maximum(sequences, 1))
+    full = _side_by_side(prefill, sequences, how)
     seconds = step(replace(prefill, prefill_sequences=full))
     return np.ceil(sequences / full) * chunks, seconds
 
