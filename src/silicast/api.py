@@ -7,7 +7,7 @@ silicast.forecast("Qwen/Qwen3-32B", "h200-sxm", silicast.Workload(4096, 1024, co
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,8 +28,9 @@ from silicast.planning.compare import compare as _compare
 from silicast.planning.place import DEVICES, Placement, Sizes, given_layout, place
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Load, Precision, Speculation, Targets, Workload
-from silicast.simulation import Scenario, Simulation
-from silicast.simulation.run import run
+
+if TYPE_CHECKING:
+    from silicast.simulation import Scenario, Simulation
 
 TARGETS = Targets(2000.0, 50.0)
 SIZES = tuple(item.name for item in fields(Sizes))
@@ -226,11 +227,13 @@ def _check_told_apart(pools: list[PoolModel]) -> None:
             )
 
 
-def simulate(scenario: Scenario, told: Callable[[int, int], None] | None = None) -> Simulation:
+def simulate(scenario: "Scenario", told: Callable[[int, int], None] | None = None) -> "Simulation":
     """What the users of a service feel: the traffic of `scenario` through its deployment.
 
     `told(requests done, all of them)` is progress. Raises InputError, TraceError, DoesNotFitError.
     """
+    from silicast.simulation.run import run  # the other verbs do without the simulator
+
     pools = []
     for table in scenario.deployment.pools:
         setup = Setup(

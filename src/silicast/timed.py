@@ -100,9 +100,12 @@ def _rows(values: Sequence[Size], width: int, machine: Machine) -> Array:
 
 def _column(values: Sequence[Any], machine: Machine) -> Array:
     """One number per operator (a float or draws) as `(operator, 1)`, or `(operator, 1, draw)`."""
-    if machine.draws:
-        return np.stack([np.broadcast_to(np.asarray(value, dtype=float), machine.draws) for value in values])[:, None]
-    return np.array(values, dtype=float)[:, None]
+    if not machine.draws:
+        return np.array(values, dtype=float)[:, None]
+    stacked = np.empty((len(values), 1, machine.draws))
+    for row, value in enumerate(values):
+        stacked[row] = value
+    return stacked
 
 
 def trailing(value: Any, machine: Machine) -> Any:
@@ -336,9 +339,12 @@ def _collectives(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> 
     moved = _rows([op.values * (narrow if op.quantised else ACTIVATION_BYTES) for op in found], width, machine)
     group, stride = (_rows([getattr(op, name) for op in found], width, machine) for name in ("group", "stride"))
     timings = [exchange.time(op, moved[row], group[row], stride[row], machine) for row, op in enumerate(found)]
-    shape = moved.shape[1:] if not machine.draws else (width, machine.draws)
-    timing = Timing(*(np.stack([np.broadcast_to(getattr(one, name), shape) for one in timings]) for name in _TIMING))
-    return _timed(found, width, machine, timing, np.zeros_like(moved), moved)
+    shape = moved.shape if not machine.draws else (len(found), width, machine.draws)
+    stacked = np.empty((len(_TIMING), *shape))
+    for row, one in enumerate(timings):
+        for column, name in enumerate(_TIMING):
+            stacked[column, row] = getattr(one, name)
+    return _timed(found, width, machine, Timing(*stacked), np.zeros_like(moved), moved)
 
 
 _TIMING = ("total", "matrix", "vector", "memory", "link", "fixed")
