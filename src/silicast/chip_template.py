@@ -15,13 +15,15 @@ HEADER = """\
 # sees) unless their basis says otherwise. Units: TFLOPS PFLOPS TOPS, GB GiB, GB/s TB/s Gb/s, ns us ms s, MHz GHz,
 # W kW, mm2, count (case counts: GB is 1e9 bytes, GiB is 2^30). Only `id` and one peak under [compute.matrix] are
 # required; what is left out is estimated from the spread over known chips, and shown as estimated.
+# Every number needs value, source and confidence; the rest is optional:
+#   value        text with its unit, such as "989 TFLOPS"
 #   low, high    the range over which sources or the number itself spread (10th and 90th percentile)
 #   basis        what the number counts: dense or sparse; per_direction or both_directions; per_device, per_package or
 #                per_core; matrix_only, vector_only or marketing; peak, sustained or measured; boost or base; printed or
 #                usable; announced, derived or assumed. Sparse peaks and bandwidths of both directions are halved,
 #                numbers per package divided by the devices of a package; the other words change no number
-#   source       a key of [sources]; title is required, url and date (text) say where to look
-#   confidence   high, medium, low, derived or assumption
+#   source       required: a key of [sources]; title is required there, url and date (text) say where to look
+#   confidence   required: high, medium, low, derived or assumption
 #   note, conflicts = ["312 TFLOPS (source A, 2024)"]   free text
 """
 

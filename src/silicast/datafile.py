@@ -283,6 +283,8 @@ def first_problem(error: ValidationError, where: str) -> str:
     place = _join(where, ".".join(str(part) for part in first["loc"])) if first["loc"] else where
     if first["type"] == "missing":
         return f"'{place}' is required and missing."
+    if first["type"] == "string_pattern_mismatch":
+        return f"'{place}' is a name without slashes, brackets and control characters; got {_kind(first['input'])}."
     if first["type"] == "literal_error":
         allowed = first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         given = str(first["input"])

@@ -144,7 +144,7 @@ class Chip(Frozen):
     that one holds for this one as transferred.
     """
 
-    id: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\\x00-\x1f]*$")]
+    id: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^/\\\[\]\x00-\x1f]*$")]
     name: str
     vendor: str
     generation: str

@@ -325,7 +325,9 @@ class Machine:
             return Format(weights, "bf16")
         raise PrecisionError(
             f"{self.chip.id} cannot multiply {weights} x {activations}: its matrix modes are "
-            f"{', '.join(self.modes.values())} and stack {self.stack.id} has no cast."
+            f"{', '.join(self.modes.values())} and stack {self.stack.id} has no cast. Attention scores and the head "
+            "run in 16 bit: add a bf16 or fp16 peak under [compute.matrix] to its file (of a shipped chip to a copy: "
+            f"silicast chips template --from {self.chip.id}), or take a chip that has one (silicast chips)."
         )
 
     def _cast(self, weights: str, lacks: str) -> Cast | None:

@@ -89,7 +89,8 @@ def _estimate(field: str, chip: Chip, sample: Sequence[Member]) -> Number | None
     for group, members in _groups(chip, sample):
         drawn = _drawn(own, _ratio(field, name, chip), members)
         if drawn is not None:
-            return _number(drawn, UNITS[field.rpartition(".")[2]], f"ratio to {name}", group)
+            unit = UNITS[field.rpartition(".")[2]]
+            return _number(drawn if unit else drawn.counted(), unit, f"ratio to {name}", group)
     return None
 
 
@@ -151,6 +152,11 @@ class _Drawn:
     value: float
     high: float
     ids: tuple[str, ...]
+
+    def counted(self) -> "_Drawn":
+        """As whole things, of which there is at least one: half a core does not exist."""
+        low, value, high = (float(max(round(end), 1)) for end in (self.low, self.value, self.high))
+        return _Drawn(low, value, high, self.ids)
 
 
 def _drawn(own: Range, ratios: Ratios, members: Sequence[Member]) -> _Drawn | None:

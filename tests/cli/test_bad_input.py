@@ -215,7 +215,16 @@ def test_a_dtype_that_nothing_can_run(tmp_path: Path) -> None:
     text = catalog.template().replace("matrix.bf16]\nvalue", "matrix.fp32]\nvalue")
     path = tmp_path / "old.toml"
     path.write_text(text)
-    check_refused(run("fit", LLAMA, str(path)), "bf16", "fp32", "my-chip")
+    check_refused(run("fit", LLAMA, str(path)), "bf16", "fp32", "chips template --from my-chip")
+
+
+def test_the_way_out_of_that_works(tmp_path: Path) -> None:
+    """The file that the error asks for is forecast."""
+    old = catalog.template().replace("matrix.bf16]\nvalue", "matrix.fp32]\nvalue")
+    block = catalog.template().partition("[compute.matrix.bf16]")[2].partition("\n\n")[0]
+    path = tmp_path / "new.toml"
+    path.write_text(f"{old}\n[compute.matrix.fp16]{block}\n")
+    assert run("fit", LLAMA, str(path)).code == 0
 
 
 # A config.json

@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from silicast import catalog
+from silicast import catalog, datafile
 from silicast.cli import chips as chips_cli
 from silicast.cli import systems as systems_cli
-from silicast.datafile import expected_unit
+from silicast.errors import ChipFileError
 from silicast.hardware import Chip, Fact, Number, Source, System
 from silicast.spread import gaps, quantile
 
@@ -24,7 +24,7 @@ SYSTEMS = sorted(path.stem for path in (catalog.data_folder() / "systems").glob(
 SANE = {
     r"compute\.(matrix|marketing|measured_gemm)\.(bf16|fp16|fp8|int8|fp4|fp6)": (5e13, 5e16),
     r"compute\.(matrix|vector)\.(tf32|fp32|fp16)": (5e12, 5e15),
-    r"compute\.cores": (10, 400),
+    r"compute\.cores": (8, 400),
     r"compute\.clock": (1e9, 3e9),
     r"memory\.hbm\.(capacity|usable)": (14e9, 4e11),
     r"memory\.hbm\.bandwidth": (1e11, 5e13),
@@ -73,7 +73,7 @@ def test_a_chip_is_whole(name: str) -> None:
 @pytest.mark.parametrize("name", CHIPS)
 def test_every_number_has_unit_source_and_basis(name: str) -> None:
     for field, number in catalog.chip(name).numbers().items():
-        assert number.unit == expected_unit(field), field
+        assert number.unit == datafile.expected_unit(field), field
         assert number.low <= number.value <= number.high
         for pattern, needed in BASIS.items():
             if re.match(pattern, field):
@@ -194,7 +194,7 @@ def test_a_complete_chip_keeps_what_is_known(name: str) -> None:
     known = chip.numbers()
     for field, number in full.numbers().items():
         assert number.estimated == (field in full.missing)
-        assert number.unit == expected_unit(field), field
+        assert number.unit == datafile.expected_unit(field), field
         if field in known:
             assert number == known[field]
     assert full.compute.matrix == chip.compute.matrix
@@ -212,6 +212,8 @@ def test_an_estimate_says_so(name: str) -> None:
         assert set(ids) <= set(CHIPS) - {"rubin", "ascend-950dt"}
         assert name not in ids or "measured_gemm" in field
         assert 0 < number.low <= number.value <= number.high
+        if field.rpartition(".")[2] in datafile.WHOLE:
+            assert all(end == round(end) >= 1 for end in (number.low, number.value, number.high)), field
 
 
 def only_peak(name: str, mode: str = "bf16") -> Chip:
@@ -293,6 +295,22 @@ def test_the_blank_template_loads_and_completes(tmp_path: Path) -> None:
     chip = catalog.complete(catalog.chip(str(path)))
     assert chip.id == "my-chip"
     assert "memory.hbm.bandwidth" in chip.missing
+
+
+def test_the_template_says_what_is_required(tmp_path: Path) -> None:
+    """Leaving out what the legend calls required is refused by that name; what it calls optional may go."""
+    text = catalog.template()
+    legend, entries = text.partition("\nid = ")[::2]
+    for key in ("value", "source", "confidence"):
+        assert re.search(rf"^#   {key} .*(required|text with its unit)", legend, re.M)
+        path = tmp_path / f"{key}.toml"
+        path.write_text("id = " + re.sub(rf"^{key} = .*\n", "", entries, count=1, flags=re.M))
+        with pytest.raises(ChipFileError, match=f"'?{key}'?"):
+            catalog.chip(str(path))
+    for key in ("basis", "vendor", "url", "date", "status"):
+        path = tmp_path / f"{key}.toml"
+        path.write_text("id = " + re.sub(rf"^{key} = .*\n", "", entries, count=1, flags=re.M))
+        assert catalog.chip(str(path)).id == "my-chip"
 
 
 @pytest.mark.parametrize("name", [None, "ascend-910a"])

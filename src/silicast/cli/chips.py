@@ -6,7 +6,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from silicast import catalog
 from silicast.errors import InputError
 from silicast.hardware import Chip, Domain, Fact, Number
 from silicast.report.numbers import digits, shown, shown_range
+from silicast.report.screen import PIPED_WIDTH, prose, screen
 
 T = TypeVar("T")
 
@@ -35,8 +35,6 @@ COLUMNS: dict[str, tuple[tuple[str, ...], float]] = {
 
 #: fields that are shown as their range wherever they have one: sources disagree too much for one number
 RANGES = ("power.package",)
-
-WIDTH = 100
 
 
 @app.callback(invoke_without_command=True)
@@ -124,11 +122,10 @@ def _ends(numbers: dict[str, Number], field: str) -> dict[str, float] | None:
 
 
 def _print_list(chips: list[Chip]) -> None:
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
+    console = screen()
     table = plain_table()
     table.add_column("id", no_wrap=True)
-    with_names = console.width >= WIDTH
+    with_names = console.width >= PIPED_WIDTH
     if with_names:
         table.add_column("name", max_width=30)
     for heading in COLUMNS:
@@ -166,7 +163,7 @@ def _print_chip(chip: Chip) -> None:
         if name in RANGES and number.low < number.high:
             value = f"{digits(number.low)}-{digits(number.high)} {number.unit}"
         table.add_row(name, value, shown_range(number), escape(_confidence(number, titles)))
-    Console().print(table)
+    screen().print(table)
     for name, fact in chip_facts(chip).items():
         print_line(f"{name}: {fact.value} {_confidence(fact, titles)}{f' ({fact.note})' if fact.note else ''}")
     print_line("")
@@ -182,8 +179,8 @@ def plain_table() -> Table:
 
 
 def print_line(text: str, style: str = "") -> None:
-    """Text as it is: no markup, no highlighting, wrapped by the terminal."""
-    Console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    """A line of prose, without markup."""
+    prose(screen(), text, style)
 
 
 def print_remarks(numbers: dict[str, Number]) -> None:

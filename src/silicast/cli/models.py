@@ -3,16 +3,16 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from silicast.cli.chips import WIDTH, AsJson, plain_table, print_json, print_line
+from silicast.cli.chips import AsJson, plain_table, print_json, print_line
 from silicast.dtypes import BYTES
 from silicast.errors import InputError
 from silicast.model import Model, read_model
 from silicast.model.config import aliases, model_ids
 from silicast.model.provenance import Provenance, provenance
 from silicast.report.numbers import digits, shown
+from silicast.report.screen import screen
 from silicast.scenario import Layout
 
 app = typer.Typer(help="Models: list them, show one with its parameters, cache, formats and source.")
@@ -89,8 +89,7 @@ def _print_list(models: list[Model], matching: str | None) -> None:
     if not models:
         print_line(f"No id contains '{matching}'. All models: silicast models")
         return
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
+    console = screen()
     table = plain_table()
     table.add_column("id", no_wrap=True)
     for heading in ("B", "active", "layers"):
@@ -197,7 +196,7 @@ def _print_scopes(model: Model, details: dict[str, Any]) -> None:
             scope, f"{number:,}", f"{number / model.parameters:.1%}", formats["weights"], formats["activations"]
         )
     print_line("")
-    Console().print(table)
+    screen().print(table)
     if model.tied:
         print_line("The head shares its weights with the embedding.")
 
@@ -209,7 +208,7 @@ def _print_blocks(details: dict[str, Any]) -> None:
     for block in details["blocks"]:
         table.add_row(block["name"], block["kind"], str(block["count"]), f"{block['parameters']:,}")
     print_line("")
-    Console().print(table)
+    screen().print(table)
 
 
 def _print_cache(cache: dict[str, float]) -> None:

@@ -4,13 +4,13 @@ from itertools import chain
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from silicast import catalog
-from silicast.cli.chips import WIDTH, AsJson, plain_table, print_bibliography, print_json, print_line, readable
+from silicast.cli.chips import AsJson, plain_table, print_bibliography, print_json, print_line, readable
 from silicast.hardware import Source
 from silicast.report.numbers import shown, shown_range
+from silicast.report.screen import screen
 from silicast.stack import Cast, Exchange, Ground, Habit, Native, Stack, Variant
 
 app = typer.Typer(help="Stacks: list the engines, show one with the source of every field.")
@@ -59,8 +59,7 @@ def _row(stack: Stack) -> dict[str, Any]:
 
 
 def _print_list(stacks: list[Stack]) -> None:
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
+    console = screen()
     table = plain_table()
     table.padding = (0, 1, 0, 0)
     for heading in ("id", "vendor", "prompts", "tokens", "sequences", "block", "memory", "tokens to experts"):
@@ -69,8 +68,10 @@ def _print_list(stacks: list[Stack]) -> None:
     for stack in stacks:
         table.add_row(*(escape(cell) for cell in _cells(stack)))
     console.print(table)
-    print_line("Prompts run mixed into the steps of decode, or first (decode waits). Tokens of prompts per step and")
-    print_line("sequences, both per attention rank. Memory: share of the device. Details: silicast stacks show ID")
+    print_line(
+        "Prompts run mixed into the steps of decode, or first (decode waits). Tokens of prompts per step and "
+        "sequences, both per attention rank. Memory: share of the device. Details: silicast stacks show ID"
+    )
 
 
 def _cells(stack: Stack) -> list[str]:
@@ -100,7 +101,7 @@ def _print_stack(stack: Stack) -> None:
     rows = _fields(stack, titles)
     for *cells, _ in rows:
         table.add_row(*(escape(cell) for cell in cells))
-    Console().print(table)
+    screen().print(table)
     print_line("")
     for name, *_, remark in rows:
         if remark:

@@ -3,12 +3,10 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from silicast import catalog
 from silicast.cli.chips import (
-    WIDTH,
     AsJson,
     cited,
     plain_table,
@@ -20,6 +18,7 @@ from silicast.cli.chips import (
 )
 from silicast.hardware import Domain, Number, System
 from silicast.report.numbers import shown, shown_range
+from silicast.report.screen import screen
 
 app = typer.Typer(help="Systems: list them, show one with all sources.")
 
@@ -54,8 +53,7 @@ def _row(system: System) -> dict[str, Any]:
 
 
 def _print_list(systems: list[System]) -> None:
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
+    console = screen()
     table = plain_table()
     table.padding = (0, 1, 0, 0)
     table.add_column("id", no_wrap=True)
@@ -89,7 +87,7 @@ def _print_system(system: System) -> None:
         table.add_column(heading, overflow="fold")
     for domain in system.domains:
         table.add_row(*(escape(cell) for cell in _cells(domain, titles)))
-    Console().print(table)
+    screen().print(table)
     if system.power_per_package is not None:
         power = _number(system.power_per_package, titles)
         print_line(f"power per package, the system included: {power}")

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from silicast.planning.compare import Cell, ChipAnswer, Comparison, Ratio, Row
-from silicast.report.numbers import rounded, spread
+from silicast.report.numbers import lengths, rounded, spread
+from silicast.report.screen import prose
 
 #: characters of the labels, and of one column with the gap before it: deployments, and the map of contexts
 LABELS, DEPLOYMENT = 23, 19
@@ -50,7 +52,7 @@ def render(answer: Comparison, console: Console) -> None:
             console.print(claim_sentence(ratio, answer.claim))
     console.print()
     for line in notes(answer):
-        console.print(line)
+        prose(console, line)
 
 
 def verdict(answer: Comparison) -> list[str]:
@@ -59,10 +61,9 @@ def verdict(answer: Comparison) -> list[str]:
     limits = [f"{name} <= {value / 1000:g} s" if value >= 1000 else f"{name} <= {value:g} ms"
               for name, value in (("TTFT", targets.ttft_ms), ("TPOT", targets.tpot_ms)) if value]  # fmt: skip
     lines = [
-        f"[bold]{answer.model}[/bold], {work.input_tokens:,} input and {work.output_tokens:,} output tokens, "
-        f"{', '.join(limits) or 'no latency target'} (means)."
+        f"[bold]{escape(answer.model)}[/bold], {lengths(work)}, {', '.join(limits) or 'no latency target'} (means)."
     ]
-    names = {chip.chip: chip.name for chip in answer.chips}
+    names = {chip.chip: escape(chip.name) for chip in answer.chips}
     for ratio in answer.ratios:
         lines.append(
             f"One package of {names[ratio.chip]} ({ratio.precisions[0]}) gives "
@@ -76,8 +77,8 @@ def verdict(answer: Comparison) -> list[str]:
 
 def _unmet(chip: ChipAnswer) -> str:
     return (
-        f"[yellow]{chip.name}: no layout meets the targets; the nearest one is shown, so a ratio compares unequal "
-        "services.[/yellow]"
+        f"[yellow]{escape(chip.name)}: no layout meets the targets; the nearest one is shown, so a ratio compares "
+        "unequal services.[/yellow]"
     )
 
 
@@ -101,8 +102,8 @@ def _distinct(chip: ChipAnswer) -> list[Row]:
 
 def _heading(chip: ChipAnswer, row: Row) -> str:
     if len(_distinct(chip)) == 1:
-        return f"{chip.chip}\nfewest = most"
-    return f"{chip.chip}\n{'fewest devices' if row.kind == 'fewest' else 'most/package'}"
+        return f"{escape(chip.chip)}\nfewest = most"
+    return f"{escape(chip.chip)}\n{'fewest devices' if row.kind == 'fewest' else 'most/package'}"
 
 
 def _deployments(columns: Sequence[tuple[ChipAnswer, Row]]) -> Table:
@@ -142,7 +143,7 @@ def _layout(row: Row) -> str:
 def causes_table(ratio: Ratio) -> Table:
     """The factors, which multiply to the ratio per package: as printed, within a per cent."""
     table = Table(
-        title=f"Where {rounded(ratio.per_package.value)} comes from ({ratio.chip} over {ratio.reference})",
+        title=escape(f"Where {rounded(ratio.per_package.value)} comes from ({ratio.chip} over {ratio.reference})"),
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
     )  # fmt: skip
     table.add_column("cause")
@@ -197,8 +198,10 @@ def claim_sentence(ratio: Ratio, claim: float) -> str:
 
 
 def notes(answer: Comparison) -> list[str]:
-    """Stacks, fallbacks, missing fields, sources."""
-    lines = []
+    """Stacks, fallbacks, missing fields, sources; what holds for every chip is said once."""
+    every = [set(chip.best.warnings) for chip in answer.chips]
+    common = set.intersection(*every) if len(every) > 1 else set()
+    lines = [f"warning: {warning}" for warning in answer.chips[0].best.warnings if warning in common]
     for chip in answer.chips:
         package = (
             f"{chip.devices_per_package} devices per package"
@@ -211,7 +214,7 @@ def notes(answer: Comparison) -> list[str]:
                 f"  Layouts of up to {chip.searched} devices were searched: larger ones give less per package in one "
                 "mixed pool, where a prefill on any rank holds up the decode of all."
             )
-        lines += [f"  warning: {warning}" for warning in chip.best.warnings]
+        lines += [f"  warning: {warning}" for warning in chip.best.warnings if warning not in common]
         if chip.best.missing:
             lines.append(f"  no source gives {', '.join(chip.best.missing)}: drawn from the spread over other chips.")
     lines.append("Sources:")

@@ -9,6 +9,7 @@ from silicast.outcome import Forecast
 from silicast.parts import Explained
 from silicast.report.forecast import headline, warnings
 from silicast.report.numbers import rounded
+from silicast.report.screen import prose
 from silicast.scenario import Workload
 
 #: parts below this share of the step are summed up in one line
@@ -23,14 +24,15 @@ def render(told: Forecast, workload: Workload, console: Console) -> None:
         console.print(step_table(name, step))
         console.print(_resources(step))
     console.print()
-    console.print("What better tier is missing:")
-    for line in told.missing_tiers:
-        console.print(f"  {line}")
+    missing = told.missing_tiers
+    prose(console, "What better tier is missing:" if missing else "No better tier is missing: all laws are calibrated.")
+    for line in missing:
+        prose(console, f"  {line}")
     for line in warnings(told):
-        console.print(line)
-    console.print("Sources:")
+        prose(console, line)
+    prose(console, "Sources:")
     for line in sorted({source.cite() for source in told.citations}):
-        console.print(f"  {line}")
+        prose(console, f"  {line}")
 
 
 def step_table(name: str, step: Explained) -> Table:

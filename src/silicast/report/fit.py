@@ -2,10 +2,12 @@
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from silicast.outcome import Fit
 from silicast.report.numbers import hardware, rounded
+from silicast.report.screen import prose
 from silicast.scenario import Workload
 
 _LINES = (
@@ -23,8 +25,8 @@ def render(found: Fit, workload: Workload, console: Console) -> None:
     """Verdict first, then GiB per device."""
     layout, memory = found.layout, found.memory
     console.print(
-        f"[bold]{found.model}[/bold] ({found.precision}) fits on {hardware(found.devices, found.packages)} "
-        f"of {found.chip}: tp {layout.tp}, attention-dp {layout.attention_dp}, pp {layout.pp}, ep {layout.ep}. "
+        f"[bold]{escape(found.model)}[/bold] ({found.precision}) fits on {hardware(found.devices, found.packages)} "
+        f"of {escape(found.chip)}: tp {layout.tp}, attention-dp {layout.attention_dp}, pp {layout.pp}, ep {layout.ep}. "
         f"Room for [bold]{memory['max_requests']:,.0f}[/bold]{_requests(found)} requests of "
         f"{workload.input_tokens + workload.output_tokens:,} tokens."
     )
@@ -38,7 +40,7 @@ def render(found: Fit, workload: Workload, console: Console) -> None:
     table.add_row("cache of one such request", f"{memory['cache_per_request_gib']:.3f}")
     console.print(table)
     for warning in found.warnings:
-        console.print(f"warning: {warning}")
+        prose(console, f"warning: {warning}")
 
 
 def _requests(found: Fit) -> str:

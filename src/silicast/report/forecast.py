@@ -2,10 +2,12 @@
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from silicast.outcome import Forecast
-from silicast.report.numbers import hardware, rounded, spread
+from silicast.report.numbers import hardware, lengths, rounded, spread
+from silicast.report.screen import prose
 from silicast.scenario import Workload
 
 _METRICS = (
@@ -48,17 +50,17 @@ def render(told: Forecast, workload: Workload, console: Console) -> None:
         f"{memory['max_requests']:,.0f} such requests fit. MFU is of the {told.mfu_peak}."
     )
     for line in warnings(told):
-        console.print(line)
+        prose(console, line)
 
 
 def headline(told: Forecast, workload: Workload) -> str:
     """The scenario in two lines."""
     layout = told.layout
     return (
-        f"[bold]{told.model}[/bold] on {hardware(told.devices, told.packages)} of {told.chip} "
-        f"({told.precision}), {told.system}, {told.stack}: tp {layout.tp}, attention-dp {layout.attention_dp}, "
-        f"pp {layout.pp}, cp {layout.cp}, ep {layout.ep}; {in_flight(told)}, "
-        f"{workload.input_tokens:,} input and {workload.output_tokens:,} output tokens."
+        f"[bold]{escape(told.model)}[/bold] on {hardware(told.devices, told.packages)} of {escape(told.chip)} "
+        f"({told.precision}), {escape(told.system)}, {escape(told.stack)}: tp {layout.tp}, "
+        f"attention-dp {layout.attention_dp}, pp {layout.pp}, cp {layout.cp}, ep {layout.ep}; {in_flight(told)}, "
+        f"{lengths(workload)}."
     )
 
 
@@ -66,7 +68,8 @@ def in_flight(told: Forecast) -> str:
     """`63 of 640 requests running`, or `64 requests in flight` where none waits."""
     if told.waiting:
         return f"{_count(told.running)} of {_count(told.concurrency)} requests running"
-    return f"{_count(told.concurrency)} requests {'running' if told.overloaded else 'in flight'}"
+    requests = "request" if told.concurrency == 1 else "requests"
+    return f"{_count(told.concurrency)} {requests} {'running' if told.overloaded else 'in flight'}"
 
 
 def _count(requests: float) -> str:

@@ -17,7 +17,7 @@ from silicast.planning.compare import ChipAnswer, Comparison, Ratio
 from silicast.report import charts, roofline
 from silicast.report.deployments import deployments
 from silicast.report.elements import Figures, badge, bullets, table
-from silicast.report.numbers import rounded
+from silicast.report.numbers import lengths, rounded
 from silicast.report.page import page, write_page
 from silicast.report.vega import PAGE
 
@@ -63,7 +63,7 @@ def question(answer: Comparison) -> str:
     limits = [f"mean {name} up to {_duration(value)}" for name, value in _targets(answer)]
     cached = f", {work.prefix_hit:.0%} of the input cached" if work.prefix_hit else ""
     return (
-        f"{work.input_tokens:,} input and {work.output_tokens:,} output tokens per request{cached}; "
+        f"{lengths(work)} per request{cached}; "
         f"{' and '.join(limits) or 'no latency target'}; each chip in its own best deployment."
     )
 

@@ -4,6 +4,7 @@ import math
 
 from silicast.estimate import Estimate
 from silicast.hardware import Number
+from silicast.scenario import Workload
 
 #: SI unit -> (factor, name) from large to small; the first one that leaves at least 1 is used
 _SCALES: dict[str, tuple[tuple[float, str], ...]] = {
@@ -80,6 +81,11 @@ def hardware(devices: int, packages: int) -> str:
 def counted(count: int, what: str) -> str:
     """`1 device`, `16 devices`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def lengths(workload: Workload) -> str:
+    """`4,096 input and 1,024 output tokens`."""
+    return f"{workload.input_tokens:,} input and {counted(int(workload.output_tokens), 'output token')}"
 
 
 def spread(estimate: Estimate, per: float = 1.0) -> str:

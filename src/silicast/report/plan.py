@@ -15,7 +15,7 @@ from silicast.planning.options import Option, PoolChoice
 from silicast.planning.plan import Plan
 from silicast.planning.question import OBJECTIVES, Objective, Question
 from silicast.report.document import document
-from silicast.report.numbers import compact, rounded, spread
+from silicast.report.numbers import compact, lengths, rounded, spread
 
 #: metric -> (label, factor)
 METRICS: tuple[tuple[str, str, float], ...] = (
@@ -82,10 +82,7 @@ def question_line(question: Question) -> str:
     known = (("devices", budget.devices, ""), ("packages", budget.packages, ""), ("USD/h", budget.usd_per_hour, ""),
              ("MW", budget.mw, ""))  # fmt: skip
     limits += [f"at most {value:g} {name}" for name, value, _ in known if value is not None]
-    return (
-        f"{load}, {work.input_tokens:,} input and {work.output_tokens:,} output tokens; "
-        f"{', '.join(limits) or 'no target, no budget'}."
-    )
+    return f"{load}, {lengths(work)}; {', '.join(limits) or 'no target, no budget'}."
 
 
 def verdict(answer: Plan) -> list[str]:
