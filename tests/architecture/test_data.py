@@ -2,13 +2,14 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from silicast import catalog, datafile
+from silicast.errors import InputError
 from silicast.units import quantity
 
 KINDS = ("chips", "systems", "stacks", "coefficients", "prices")
@@ -58,9 +59,8 @@ def check_source(key: Any, sources: dict[str, Any], where: str) -> None:
     assert re.match(r"20\d\d", source["date"]), where
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_every_number_can_be_traced(path: Path) -> None:
-    document = tomllib.loads(path.read_text(encoding="utf-8"))
+def check_traces(document: dict[str, Any], path: Path) -> None:
+    """Every number of a file has unit, source, confidence and basis."""
     sources = document.pop("sources", {})
     for place, item in numbers(document):
         where = f"{named(path)}: {place}"
@@ -76,6 +76,34 @@ def test_every_number_can_be_traced(path: Path) -> None:
         for pattern, groups in DUE.items():
             if re.match(pattern, place):
                 assert all(group & set(item["basis"]) for group in groups), f"{where}: basis {item.get('basis')}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_every_number_can_be_traced(path: Path) -> None:
+    check_traces(tomllib.loads(path.read_text(encoding="utf-8")), path)
+
+
+#: what a careless hand does to one number of a chip file
+CARELESS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no source": lambda number: number.pop("source"),
+    "a source that is not listed": lambda number: number.update(source="hearsay"),
+    "no confidence": lambda number: number.pop("confidence"),
+    "another confidence": lambda number: number.update(confidence="sure"),
+    "no unit": lambda number: number.update(value="3.35"),
+    "another unit": lambda number: number.update(value="3.35 TFLOPS"),
+    "negative": lambda number: number.update(value="-3.35 TB/s"),
+    "no basis": lambda number: number.pop("basis"),
+    "half a basis": lambda number: number.update(basis=["peak"]),
+}
+
+
+@pytest.mark.parametrize("care", CARELESS)
+def test_the_check_sees_what_is_missing(care: str) -> None:
+    path = catalog.data_folder() / "chips" / "h100-sxm.toml"
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    CARELESS[care](document["memory"]["hbm"]["bandwidth"])
+    with pytest.raises((AssertionError, KeyError, InputError)):
+        check_traces(document, path)
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)

@@ -2,21 +2,29 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from silicast import catalog
-from tests.architecture.source import comments, docstrings, references, tree, under
+from tests.architecture import source
+from tests.architecture.source import FILES, comments, docstrings, references, text, tree, under
 
 #: files that must not know whose chip or engine they work for
-NAMELESS = under(
-    "laws/", "serving/", "training/", "step.py", "memory.py", "parts.py", "pool.py", "machine.py", "model/ops.py"
-)
+NAMELESS_PLACES = (
+    "laws/", "serving/", "step.py", "timed.py", "exchange.py", "memory.py", "parts.py", "pool.py", "machine.py",
+    "disaggregation.py", "tabulated.py", "coefficients.py", "outcome.py", "model/ops.py", "model/blocks/",
+)  # fmt: skip
+NAMELESS = under(*NAMELESS_PLACES)
 #: a scheduling policy is an engine's own
 NAMELESS = [file for file in NAMELESS if not file.startswith("serving/policies/")]
 #: files in which a number is either 0 to 8 or a half, or has a name and a derivation
-NUMBERLESS = under("laws/", "serving/", "training/", "step.py", "memory.py")
+NUMBERLESS_PLACES = (
+    "laws/", "serving/", "step.py", "timed.py", "exchange.py", "memory.py", "parts.py", "pool.py", "machine.py",
+    "disaggregation.py", "coefficients.py", "model/ops.py", "model/blocks/",
+)  # fmt: skip
+NUMBERLESS = under(*NUMBERLESS_PLACES)
 PLAIN = {0, 1, 2, 3, 4, 5, 6, 7, 8, 0.5}
 
 VENDORS = {"nvidia", "amd", "intel", "google", "huawei", "ascend", "hisilicon", "tpu", "gaudi", "instinct"}
@@ -53,6 +61,20 @@ def names_in(words: str, known: set[str]) -> set[str]:
     split = re.sub(r"([a-z])([A-Z])", r"\1 \2", words)
     plain = " " + re.sub(r"[^a-z0-9]+", " ", split.lower()) + " "
     return {name for name in known if f" {re.sub(r'[^a-z0-9]+', ' ', name.lower())} " in plain}
+
+
+@pytest.mark.parametrize("place", sorted({*NAMELESS_PLACES, *NUMBERLESS_PLACES}))
+def test_the_places_of_physics_are_there(place: str) -> None:
+    """A file that was split or renamed would else be checked no more."""
+    assert under(place)
+
+
+def test_what_computes_times_is_a_place_of_physics() -> None:
+    """Whatever imports a law is checked, wherever it lies."""
+    laws = {file for file in FILES if re.search(r"^from silicast(\.| import )laws\b", text(file), re.M)}
+    apart = {"planning/causes.py"}  # only puts machines together
+    assert laws
+    assert {file for file in laws if not file.startswith("evidence/")} <= {*NAMELESS, *NUMBERLESS, *apart}
 
 
 @pytest.mark.parametrize("file", NAMELESS)
@@ -107,3 +129,16 @@ def bare_numbers(file: str) -> list[str]:
 @pytest.mark.parametrize("file", NUMBERLESS)
 def test_physics_has_no_unexplained_number(file: str) -> None:
     assert not bare_numbers(file)
+
+
+CAUGHT = ("x = 0.7", "def f(a=0.93): ...", "y = a * 1.07 + b", "LIMIT = 64", "# told, but not constant\nlimit = 64")
+CLEAN = ("x = 2 * y + 0.5", "# rows of a tile\nLIMIT = 64.0", "flag = True", "#: of two things\nA = 16\nB = A * 32")
+
+
+@pytest.mark.parametrize("code", [*CAUGHT, *CLEAN])
+def test_the_search_for_numbers_finds_them(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "text", lambda file: code)
+    parsed = ast.parse(code)
+    monkeypatch.setattr(sys.modules[__name__], "tree", lambda file: parsed)
+    monkeypatch.setattr(sys.modules[__name__], "comments", lambda file: source.comments.__wrapped__(file))
+    assert bool(bare_numbers("any.py")) == (code in CAUGHT)
