@@ -16,6 +16,11 @@ class Coefficient:
     tier: Tier
     key: str
 
+    @property
+    def name(self) -> str:
+        """`law.name` or `law.kernel.name`, whatever chip or stack it is drawn for."""
+        return self.key.rpartition("/")[2]
+
 
 @dataclass(frozen=True)
 class Coefficients:

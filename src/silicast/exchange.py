@@ -17,7 +17,7 @@ Array = NDArray[Any]
 def time(op: Collective, moved: Array, group: Array, stride: Array, machine: Machine) -> Timing:
     """Seconds of one exchange by its pattern; `moved` bytes, `(config[, draw])`."""
     if op.pattern == "p2p":
-        return collective.send_time(moved, stride * group <= machine.fabric.inner_size, machine.fabric)
+        return collective.send_time(moved, stride * group <= machine.links.inner_size, machine.fabric)
     if op.pattern == "all_to_all":
         share = np.asarray(_trailing(op.relayed, machine))
         apart = _to_all(op, moved, group, stride, 0.0, machine)
@@ -35,6 +35,11 @@ def time(op: Collective, moved: Array, group: Array, stride: Array, machine: Mac
     return collective.all_gather_time(moved, collective.divide(group, stride, fabric), fabric)
 
 
+def crosses(group: Array, stride: Array, machine: Machine) -> Array:
+    """1 where a group of ranks, `stride` apart, does not lie in one innermost domain."""
+    return np.asarray((group > 1) & (group * stride > machine.links.inner_size))
+
+
 def _to_all(op: Collective, moved: Array, group: Array, stride: Array, relayed: float, machine: Machine) -> Timing:
     kind = "all_to_all_relayed" if relayed else "all_to_all"
     fabric = _fabric(kind, machine)
@@ -47,19 +52,18 @@ def _to_all(op: Collective, moved: Array, group: Array, stride: Array, relayed: 
 
 def _fabric(kind: str, machine: Machine) -> collective.Fabric:
     """The fabric as one kind of exchange finds it: what calibration knows of the kind replaces the general figures."""
-    fabric = machine.fabric
-    general = machine.coefficient("collective", "bandwidth_efficiency")
+    links = machine.links
     inner = machine.coefficient("collective", "bandwidth_efficiency", kind)
     outer = machine.optional("collective", "outer_efficiency", kind)
     known = {
-        "inner_bandwidth": fabric.inner_bandwidth / general * inner,
-        "outer_bandwidth": fabric.outer_bandwidth / general * (inner if outer is None else outer),
+        "inner_bandwidth": links.inner_bandwidth * inner,
+        "outer_bandwidth": links.outer_bandwidth * (inner if outer is None else outer),
     }
     for name, coefficient in _EXCHANGE_NAMES.items():
         value = machine.optional("collective", coefficient, kind)
         if value is not None:
             known[name] = value * machine.coefficient("launch", "replay_share") if name == "launch" else value
-    return replace(fabric, **known)
+    return replace(links, **known)
 
 
 #: fields of a fabric that only calibration knows

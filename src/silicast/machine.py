@@ -6,7 +6,7 @@ remembers it for the bibliography and the tier.
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -25,6 +25,8 @@ from silicast.stack import Cast, Stack
 
 #: devices of a fabric without a stated size
 UNBOUNDED = 1 << 20
+#: in `Machine.tiers`, exchanges that stay in the innermost domain
+INSIDE = "collective inside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +115,13 @@ class Machine:
             found = look_up(law, name, *kernels)
             self._asked[asked] = None if found is None else self.sampler.number(found.key, found.number)
             if found is not None:
-                self.used[f"{law}.{name}"] = (found.number, found.tier)
+                self.used[found.name] = (found.number, found.tier)
         return self._asked[asked]
 
     def known(self, law: str, name: str) -> Number:
         """A coefficient as it was read, with its range."""
         found = self._coefficients.get(law, name)
-        self.used[f"{law}.{name}"] = (found.number, found.tier)
+        self.used[found.name] = (found.number, found.tier)
         return found.number
 
     def matrix_efficiency(self, law: str, name: str, fmt: Format) -> Any:
@@ -193,7 +195,14 @@ class Machine:
 
     @cached_property
     def fabric(self) -> Fabric:
-        """The two innermost domains that collectives cross (the same one twice where there is only one)."""
+        """The links at the bandwidth that an exchange of no particular kind sustains."""
+        share, links = self.coefficient("collective", "bandwidth_efficiency"), self.links
+        inner, outer = links.inner_bandwidth * share, links.outer_bandwidth * share
+        return replace(links, inner_bandwidth=inner, outer_bandwidth=outer)
+
+    @cached_property
+    def links(self) -> Fabric:
+        """The two innermost domains that collectives cross (the same one twice where there is only one), at peak."""
         last = min(1, len(self.system.domains) - 1)
         inner = self.system.domains[0]
         torus = (inner.axes or 1) if inner.topology in ("torus", "ring") else 0
@@ -222,7 +231,8 @@ class Machine:
         """
         outermost = len(self.system.domains) - 1
         if self.system.domains[outermost].kind == "rdma":
-            return self._bandwidth(outermost), self._latency(outermost)
+            share = self.coefficient("collective", "bandwidth_efficiency")
+            return self._bandwidth(outermost) * share, self._latency(outermost)
         link = self.chip.links.get("scale_out")
         if link is None or link.bandwidth is None:
             return None
@@ -232,6 +242,7 @@ class Machine:
         return peak * share, self.coefficient("collective", "latency_rdma")
 
     def _bandwidth(self, index: int) -> Any:
+        """Peak of a domain per device and direction, B/s, less what oversubscription takes."""
         domain = self.system.domains[index]
         link = self.chip.links.get(domain.link)
         number = domain.bandwidth or (link.bandwidth if link else None)
@@ -242,7 +253,7 @@ class Machine:
             shared = self.field(f"{domain.name}.oversubscription", domain.oversubscription)
         elif domain.kind == "rdma":
             shared = self.coefficient("collective", "oversubscription_rdma")
-        return peak * self.coefficient("collective", "bandwidth_efficiency") / shared
+        return peak / shared
 
     def _latency(self, index: int) -> Any:
         """The sourced latency of the domain or of the chip's link, else that of its class."""
@@ -336,23 +347,25 @@ class Machine:
                 return cast
         return None
 
-    def tiers(self, devices: int | None = None) -> Mapping[str, Tier]:
+    def tiers(self) -> Mapping[str, Tier]:
         """The worst tier among the coefficients that each law has used so far.
 
-        Where all `devices` of a deployment lie in the innermost domain, those of the domain beyond carry no time.
+        `INSIDE` is that of exchanges that stay in the innermost domain: what is known of the one beyond is idle there.
         """
-        idle = self._beyond() if devices is not None and devices <= self._inner_size else ()
         found: dict[str, list[Tier]] = defaultdict(list)
+        beyond = self._beyond()
         for name, (_, tier) in self.used.items():
-            if name not in idle:
-                found[name.partition(".")[0]].append(tier)
+            law, _, rest = name.partition(".")
+            found[law].append(tier)
+            if law == "collective" and rest.rpartition(".")[2] not in beyond:
+                found[INSIDE].append(tier)
         return defaultdict(lambda: "datasheet", {law: worst(tiers) for law, tiers in found.items()})
 
     def _beyond(self) -> tuple[str, ...]:
-        """Coefficients that only the domain beyond the innermost one has."""
+        """Coefficients of exchanges that only the domain beyond the innermost one has."""
         kinds = {domain.kind for domain in self.system.domains[1:2]} - {self.system.domains[0].kind}
-        names = tuple(f"collective.{what}_{kind}" for kind in kinds for what in ("latency", "oversubscription"))
-        return (*names, "collective.outer_efficiency")
+        names = tuple(f"{what}_{kind}" for kind in kinds for what in ("latency", "oversubscription"))
+        return (*names, "outer_efficiency")
 
     @property
     def estimated(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.estimate import Estimate, Tier
+from silicast.estimate import Estimate, Tier, worst
 from silicast.hardware import Source
 from silicast.memory import GIB
 from silicast.parts import Explained, explained
@@ -73,7 +73,10 @@ class Forecast:
     @property
     def missing_tiers(self) -> list[str]:
         """For each law of the two steps, the better tier that has no coefficients here."""
-        answered = {leaf.law: leaf.tier for told in (self.decode, self.prefill) for leaf in told.leaves() if leaf.law}
+        answered: dict[str, Tier] = {}
+        for leaf in (*self.decode.leaves(), *self.prefill.leaves()):
+            if leaf.law:
+                answered[leaf.law] = worst((leaf.tier, answered.get(leaf.law, leaf.tier)))
         return [
             f"{law}: {tier} answered; calibrated coefficients of {self.chip} under {self.stack} are missing"
             for law, tier in sorted(answered.items())
@@ -95,7 +98,7 @@ def forecast(
     steady = _queued(steady, workload, float(sequences) * float(layout.attention_dp), over, waiting)
     decode, _, _ = loads(workload, sequences, machine.stack.chunk_tokens, pool.speculation.tokens)
     decode_step, prefill_step = pool.staged_step(decode, layout), pool.step(pool.full_chunk(workload), layout)
-    tiers = machine.tiers(devices)
+    tiers = machine.tiers()
     told = explained(decode_step, tiers), explained(prefill_step, tiers)
     # of a token's time, what a decode step takes with no prefill beside it: the other part is waiting for prefills
     alone = np.median(decode_step.seconds[0] / float(pool.speculation.yield_per_step))

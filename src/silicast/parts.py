@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.estimate import Part, Tier, worst
+from silicast.machine import INSIDE
 from silicast.step import Step
 from silicast.timed import ROOFS, Timed
 
@@ -88,12 +89,13 @@ def _leaf(
     fixed = min(calls * at.cell(group.timing.fixed, row), total)
     roofs = {resource: at.cell(getattr(group.timing, resource), row) for resource in ROOFS}
     binding = BOUNDS[max(roofs, key=lambda resource: roofs[resource])]
+    inside = group.crosses is not None and not at.cell(group.crosses, row)
     part = Part(
         group.names[row],
         total,
         "s",
         binding if total - fixed >= fixed else BOUNDS["fixed"],
-        tiers[group.law],
+        tiers[INSIDE if inside else group.law],
         law=group.law,
         calls=calls,
         flops=calls * at.cell(group.flops, row),

@@ -4,7 +4,7 @@ One code path for one configuration and for 100,000: arrays have shape `(operato
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,10 @@ EIGHT_BIT = Format("fp8", "fp8")
 
 @dataclass(slots=True)
 class Timed:
-    """Operators of one kind with times (per call), counts, FLOPs and bytes, rows of `(operator, config[, draw])`."""
+    """Operators of one kind with times (per call), counts, FLOPs and bytes, rows of `(operator, config[, draw])`.
+
+    `crosses` is 1 where an exchange leaves the innermost domain.
+    """
 
     law: str
     names: list[str]
@@ -47,6 +50,7 @@ class Timed:
     flops: Array
     moved: Array
     exchanged: list[bool]
+    crosses: Array | None = None
 
     def seconds(self) -> Array:
         """Time of all calls of each operator."""
@@ -344,7 +348,8 @@ def _collectives(ops: Sequence[Op], width: int, how: Pass, machine: Machine) -> 
     for row, one in enumerate(timings):
         for column, name in enumerate(_TIMING):
             stacked[column, row] = getattr(one, name)
-    return _timed(found, width, machine, Timing(*stacked), np.zeros_like(moved), moved)
+    timed = _timed(found, width, machine, Timing(*stacked), np.zeros_like(moved), moved)
+    return replace(timed, crosses=exchange.crosses(group, stride, machine))
 
 
 _TIMING = ("total", "matrix", "vector", "memory", "link", "fixed")

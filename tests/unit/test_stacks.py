@@ -284,8 +284,9 @@ def test_the_list_is_narrow_and_whole() -> None:
 def test_show_names_the_source_of_each_field(name: str) -> None:
     text = run("stacks", "show", name)
     stack = catalog.stack(name)
+    unwrapped = " ".join(text.split())
     for source in stack.sources:
-        assert source.title in text
+        assert source.title in unwrapped
     for field in set(Stack.model_fields) - OWN - OPTIONAL:
         assert any(line.startswith(f"{field} ") and "[" in line for line in text.splitlines()), field
 

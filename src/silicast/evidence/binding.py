@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.estimate import TIERS, Tier
+from silicast.machine import INSIDE
 from silicast.parts import BOUNDS, TIER_SHARE
 from silicast.step import Step
 from silicast.timed import ROOFS, Timed
@@ -31,7 +32,9 @@ def told(step: Step, tiers: Mapping[str, Tier]) -> Told:
     repeats = np.broadcast_to(step.microbatches, width)
     for group in step.groups:
         seconds = _add(group, repeats, by_resource)
-        by_tier[tiers[group.law]] += seconds
+        inside = 0.0 if group.crosses is None else (seconds * (1.0 - group.crosses)).sum(axis=0)
+        by_tier[tiers[INSIDE]] += inside
+        by_tier[tiers[group.law]] += seconds.sum(axis=0) - inside
     host = np.broadcast_to(step.host, width)
     by_resource[BOUNDS["host"]] = by_resource[BOUNDS["host"]] + host
     by_tier[tiers["host"]] += host
@@ -44,7 +47,7 @@ def told(step: Step, tiers: Mapping[str, Tier]) -> Told:
 
 
 def _add(group: Timed, repeats: Array, by_resource: dict[str, Array]) -> Array:
-    """Adds the seconds of one group of operators to their resources; returns their sum."""
+    """Adds the seconds of one group of operators to their resources; returns them."""
     shape = np.broadcast_shapes(np.shape(group.timing.total), np.shape(group.count), (1, repeats.size))
     calls = np.broadcast_to(group.count, shape) * repeats
     total = group.timing.total * calls
@@ -54,7 +57,7 @@ def _add(group: Timed, repeats: Array, by_resource: dict[str, Array]) -> Array:
     for index, roof in enumerate(ROOFS):
         by_resource[BOUNDS[roof]] += np.where(binding == index, total - fixed, 0).sum(axis=0)
     by_resource[BOUNDS["fixed"]] += fixed.sum(axis=0)
-    return np.asarray(total.sum(axis=0))
+    return np.asarray(total)
 
 
 def _hide(by_resource: dict[str, Array], hidden: Array) -> None:

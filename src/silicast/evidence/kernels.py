@@ -192,7 +192,8 @@ def _pick(group: Timed, name: str) -> Timed | None:
     timing = type(group.timing)(*(_take(getattr(group.timing, part), rows) for part in _TIMING))
     parts, exchanged = [group.parts[row] for row in rows], [group.exchanged[row] for row in rows]
     flops, moved, count = (_take(values, rows) for values in (group.flops, group.moved, group.count))
-    return Timed(group.law, [name] * len(rows), parts, timing, count, flops, moved, exchanged)
+    crosses = None if group.crosses is None else _take(group.crosses, rows)
+    return Timed(group.law, [name] * len(rows), parts, timing, count, flops, moved, exchanged, crosses)
 
 
 _TIMING = ("total", "matrix", "vector", "memory", "link", "fixed")

@@ -84,8 +84,8 @@ class Hybrid(Machine):
         return self._donors["memory capacity"].capacity
 
     @cached_property
-    def fabric(self) -> Fabric:
-        return self._donors["links"].fabric
+    def links(self) -> Fabric:
+        return self._donors["links"].links
 
     def formats(self, model: Model, precision: Precision) -> tuple[dict[Scope, Format], tuple[str, ...]]:
         giver = self._donors["precision"]
