@@ -1,25 +1,19 @@
 """DeepSeek-R1 decode on one system, in one plain file: what Silicast computes, without Silicast.
 
-It reads the data files of the package and imports nothing of it, so that the physics can be checked in one sitting and
-a test can hold the package against it (tests/golden/test_reference_model.py). The layout is the one of large-scale
-decode: every device has the whole attention and its own sequences, the routed experts are spread over all devices.
-The model is arXiv:2412.19437; the laws with their references are in docs/laws.md. Switched domains only; points, no
-draws.
+It reads the data files of the package and imports nothing of it; tests/golden/test_reference_model.py holds the package
+against it. As in large-scale decode, every device has the whole attention and its own sequences, and the routed experts
+are spread over all devices. The model is arXiv:2412.19437, the laws are in docs/laws.md. Switched domains, no draws.
 
     python docs/reference_model.py
 """
 
 import json
 import tomllib
-from collections.abc import Iterable
 from math import cbrt, ceil, expm1, floor, inf, log1p, log2, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
 DATA = Path(__file__).resolve().parents[1] / "src" / "silicast" / "data"
-
-# 1. Numbers: text with a unit -> SI ----------------------------------------------------------------------------------
-
 SI = {"": 1, "count": 1, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "Gb/s": 1e9 / 8, "GB/s": 1e9, "TB/s": 1e12}
 SI |= {"TFLOPS": 1e12, "PFLOPS": 1e15, "TOPS": 1e12, "GB": 1e9, "GiB": 2**30}
 
@@ -43,51 +37,45 @@ def flat(node: dict[str, Any], name: str = "") -> dict[str, float]:
 
 
 class Format(NamedTuple):
-    """How weights are stored and multiplied: kernel, mode of the matrix engine, bytes per weight and activation."""
+    """Kernel and mode of the matrix engine, under which coefficients are found; bytes per weight and activation."""
 
     kernel: str
     mode: str
-    weight: float
-    activation: float
+    weight: float = 2.0
+    activation: float = 2.0
 
 
-BF16 = Format("bf16", "bf16", 2.0, 2.0)
+BF16 = Format("bf16", "bf16")
 FP8 = Format("fp8_block", "fp8", 1 + 4 / 128**2, 1.0)  # as published: one FP32 scale per 128 x 128 weights
 INT8 = Format("int8", "int8", 1.0, 1.0)  # what a stack casts FP8 to on a chip without FP8
+MLA = Format("mla_decode", "decode")  # latent attention has coefficients of its own, else those of decode
+TO_ALL = Format("all_to_all", "all_to_all")  # so has the exchange of tokens
 OUT = 2.0  # bytes of an activation between operators
 TILES = ((1, 2), (1, 1), (0.5, 1), (0.5, 0.5))  # a library chooses among these, as shares of the largest tile
-MLA = Format("mla_decode", "decode", 2.0, 2.0)  # latent attention has coefficients of its own, else those of decode
-TO_ALL = Format("all_to_all", "all_to_all", 2.0, 2.0)  # so has the exchange of tokens
 FULLEST = (0.0, 0.564, 1.029, 1.424, 1.766, 2.070, 2.343, 2.594, 2.826, 3.041, 3.245)  # E[max] of 2^i standard normals
 
+Time = tuple[float, float]  # seconds until a kernel starts, and working
 
-class Time(NamedTuple):
-    """Seconds of a kernel: until it starts, and working."""
-
-    fixed: float
-    busy: float
-
-    @property
-    def total(self) -> float:
-        return self.fixed + self.busy
-
-
-# 2. One device: its numbers as symbols, and the time of a kernel by each law, in seconds -----------------------------
+R1 = json.loads((DATA / "models/deepseek-ai/DeepSeek-R1.json").read_text(encoding="utf-8"))
+D, LAYERS, DENSE = (R1[key] for key in ("hidden_size", "num_hidden_layers", "first_k_dense_replace"))
+H, A, C, R = (R1[key] for key in ("num_attention_heads", "q_lora_rank", "kv_lora_rank", "qk_rope_head_dim"))
+X, V = R1["qk_nope_head_dim"], R1["v_head_dim"]  # A, C: of the latents of queries and keys; R: the rotated part
+E, TOPK, F = (R1[key] for key in ("n_routed_experts", "num_experts_per_tok", "moe_intermediate_size"))
 
 
 class Device:
+    """The numbers of one device as symbols, and the time of a kernel by each law."""
+
     def __init__(self, chip: str, sustained: dict[str, float], calibrated: bool) -> None:
         self.chip = toml("chips", chip)
         self.system, self.stack = toml("systems", self.chip["system"]), toml("stacks", self.chip["stack"])
-        self.coefficients = flat(toml("coefficients", "datasheet"))
-        stack = self.stack["id"]
-        for name in (f"stacks/{stack}", f"{chip}/all", f"{chip}/{stack}") if calibrated else ():  # the last file wins
-            self.coefficients |= flat(toml("coefficients", name))
+        fitted = (f"stacks/{self.chip['stack']}", f"{chip}/all", f"{chip}/{self.chip['stack']}")
+        files = ("datasheet", *fitted) if calibrated else ("datasheet",)  # the last one that has a coefficient wins
+        self.coefficients = {key: value for name in files for key, value in flat(toml("coefficients", name)).items()}
         compute = self.chip["compute"]
         self.P = flat(compute["matrix"])  # peak of each mode of the matrix engine, FLOP/s
         self.sustained = flat(compute.get("measured_gemm", {})) | sustained  # best measured GEMM, FLOP/s
-        self.V = si(compute["vector"]["fp32"])  # vector units, FLOP/s
-        self.N = round(si(compute["cores"]))  # cores of the matrix engine
+        self.V, self.N = si(compute["vector"]["fp32"]), round(si(compute["cores"]))  # vector FLOP/s, matrix cores
         self.W = si(self.chip["memory"]["hbm"]["bandwidth"])  # main memory, B/s
         self.narrow = FP8 if "fp8" in self.P else INT8
 
@@ -109,13 +97,13 @@ class Device:
         it is a part of the kernel before it, which was launched already."""
         memory = moved / (self.W * self.c(law, "memory_efficiency", by))
         busy = cbrt(sum(t**3 for t in (*computed, memory))) * self.c("launch", "in_engine")
-        return Time(own * self.launch(law, by) + ramp, busy)
+        return own * self.launch(law, by) + ramp, busy
 
     def launch(self, law: str, by: Format = BF16) -> float:
         general = self.c("launch", "vector_kernel" if law == "vector" else "kernel")
         return self.c(law, "launch", by, general) * self.c("launch", "replay_share")
 
-    def gemm(self, m: float, n: float, k: float, by: Format, batch: float = 1, own: int = 1) -> Time:
+    def gemm(self, m: float, n: float, k: float, by: Format, batch: float, own: int) -> Time:
         """(m, k) by (k, n): the best tile, in waves on the cores or cut along k; weights, input, output move once."""
         whole = self.c("gemm", "tile_m"), self.c("gemm", "tile_n")
         matrix = min(self.tiled(m, n, k, whole[0] * tall, whole[1] * wide, batch, by) for tall, wide in TILES)
@@ -153,11 +141,6 @@ class Device:
         rate = self.rate("attention", "decode_efficiency", MLA)
         return self.time("attention", moved, 2 * pairs * dims / rate, softmax + start, by=MLA)
 
-    def vector(self, read: float, written: float, operations: float, own: int = 1) -> Time:
-        """Element-wise operators on 16-bit values."""
-        busy = operations / (self.V * self.c("vector", "compute_efficiency"))
-        return self.time("vector", (read + written) * OUT, busy, own=own)
-
     def all_to_all(self, moved: float, fan: int, ranks: int) -> Time:
         """`fan` copies of `moved` bytes to random ranks, of which `near` share a domain; both links work at once."""
         inner, outer = self.system["domains"][0], self.system["domains"][:2][-1]
@@ -169,9 +152,9 @@ class Device:
         inside, outside = inside * share, outside * self.c("collective", "outer_efficiency", TO_ALL, share)
         link = moved * max(fan * (near - 1) / (near * parts) / inside, fan * (parts - 1) / parts / outside)
         fixed = self.launch("collective", TO_ALL) + alpha * (near > 1) + beta * (parts > 1)
-        return Time(fixed + self.c("collective", "latency_all_to_all", TO_ALL), link)
+        return fixed + self.c("collective", "latency_all_to_all", TO_ALL), link
 
-    def link(self, domain: dict[str, Any]) -> tuple[float, float]:
+    def link(self, domain: dict[str, Any]) -> Time:
         """Peak B/s per device and direction, and seconds of one exchange."""
         own = self.chip["links"].get(domain["link"], {})
         shared = self.c("collective", "oversubscription_rdma") if domain["kind"] == "rdma" else 1.0
@@ -181,94 +164,82 @@ class Device:
         return si(domain.get("bandwidth") or own["bandwidth"]) / shared, alpha
 
 
-# 3. The model: operators of one decode step on one device ------------------------------------------------------------
-
-
 class Kernel(NamedTuple):
-    """`calls` per step of `time` each; `exchanged` ones may run beside the compute of a second microbatch."""
+    """`calls` of one kernel per step; `exchanged` ones may run beside the compute of a second microbatch."""
 
     name: str
-    time: Time
-    calls: float = 1
-    exchanged: bool = False
-
-    @property
-    def seconds(self) -> float:
-        return self.time.total
+    fixed: float  # seconds of `seconds` until it starts
+    seconds: float
+    calls: float
+    exchanged: bool
 
 
-class Decode(NamedTuple):
-    """B sequences on this device, each with q query tokens behind L cached ones, one of `ranks` devices."""
+class Decode:
+    """B sequences on this device, each with q query tokens behind L cached ones, one of `ranks` devices: `kernels`."""
 
-    device: Device
-    R1: dict[str, Any]
-    ranks: int
-    B: float
-    q: int
-    L: float
-    kv_bytes: float
+    def __init__(self, d: Device, ranks: int, B: float, q: int, L: float, kv_bytes: float) -> None:
+        self.d, self.ranks, self.B, self.q, self.L, self.kv_bytes = d, ranks, B, q, L, kv_bytes
+        self.kernels: list[Kernel] = []
+        self.calls, T = 1, B * q  # `calls` of what is added next
+        self.vector("embedding", T * D, T * D, T * D)
+        self.calls = LAYERS  # attention in all of 61 layers
+        self.attention()
+        self.calls = DENSE  # then a dense network in the first 3
+        self.norm("norm", T, D)
+        self.network(T, R1["intermediate_size"])
+        self.calls = LAYERS - DENSE  # and experts in 58
+        self.experts()
+        self.calls = 1
+        self.head()
+        self.q, self.calls = 1, q - 1  # the multi-token-prediction layer, once per draft (section 2.2)
+        if self.calls:
+            self.norm("norm", B, 2 * D)
+            self.linear("join_inputs", B, D, 2 * D, d.narrow)
+            self.attention()
+            self.experts()
+            self.head()
 
-    def layers(self) -> Iterable[Kernel]:
-        """61 layers: attention, then a dense network (3 of them) or experts (58)."""
-        R1, T, D = self.R1, self.B * self.q, self.R1["hidden_size"]
-        layers, dense = R1["num_hidden_layers"], R1["first_k_dense_replace"]
-        yield Kernel("embedding", self.device.vector(T * D, T * D, T * D))
-        yield from times(layers, self.attention())
-        yield from times(dense, [self.norm("norm", T, D), *self.network(T, R1["intermediate_size"])])
-        yield from times(layers - dense, self.experts())
-        yield from self.head()
+    def attention(self) -> None:
+        """Multi-head latent attention, absorbed: one key of C + R values per token serves all H heads."""
+        B, q, T, by, fused = self.B, self.q, self.B * self.q, self.d.narrow, self.d.stack["fused"]
+        self.norm("norm", T, D)
+        self.linear("qkv_down", T, A + C + R, D, by)
+        if "latent_norm" not in fused:
+            self.norm("latent_norm", T, A + C)
+        rotated, own = T * (H + 1) * R, int("latent_prologue" not in fused)  # else one kernel from qkv_down to here
+        self.vector("rope_and_cache", rotated, rotated, 4 * rotated, own)
+        self.linear("q_up", T, H * (X + R), A, by, own=own)
+        self.linear("q_absorb", T, C, X, by, H, own)
+        pairs = H * B * (q * self.L + q * (q + 1) / 2)  # query i of q sees L + i keys
+        moved = B * (self.L + q) * (C + R) * self.kv_bytes + T * H * (C + R + C) * OUT
+        tiles = B * max(H * q / 64, 1)  # one core takes 64 rows of queries at a time
+        self.add("attention_decode", self.d.attention(pairs, C + R + C, moved, tiles))
+        self.linear("v_up", T, V, C, by, H)
+        self.linear("o", T, D, H * V, by)
 
-    def draft(self) -> Iterable[Kernel]:
-        """The multi-token-prediction layer: one token per sequence and draft (arXiv:2412.19437, section 2.2)."""
-        one, D = self._replace(q=1), self.R1["hidden_size"]
-        join = self.linear("join_inputs", self.B, D, 2 * D, self.device.narrow)
-        yield from (self.norm("norm", self.B, 2 * D), *join, *one.attention(), *one.experts(), *one.head())
-
-    def attention(self) -> Iterable[Kernel]:
-        """Multi-head latent attention, absorbed: one key of c + r values per token serves all H heads."""
-        d, R1, T, D, by = self.device, self.R1, self.B * self.q, self.R1["hidden_size"], self.device.narrow
-        H, a, c, r = (R1[key] for key in ("num_attention_heads", "q_lora_rank", "kv_lora_rank", "qk_rope_head_dim"))
-        x, v = R1["qk_nope_head_dim"], R1["v_head_dim"]
-        yield self.norm("norm", T, D)
-        yield from self.linear("qkv_down", T, a + c + r, D, by)
-        if "latent_norm" not in d.stack["fused"]:
-            yield self.norm("latent_norm", T, a + c)
-        rotated = T * (H + 1) * r
-        own = int("latent_prologue" not in d.stack["fused"])  # else one kernel from the first projection to here
-        yield Kernel("rope_and_cache", d.vector(rotated, rotated, 4 * rotated, own))
-        yield from self.linear("q_up", T, H * (x + r), a, by, own=own)
-        yield from self.linear("q_absorb", T, c, x, by, H, own)
-        pairs = H * self.B * (self.q * self.L + self.q * (self.q + 1) / 2)  # query i of q sees L + i keys
-        moved = self.B * (self.L + self.q) * (c + r) * self.kv_bytes + T * H * (c + r + c) * OUT
-        tiles = self.B * max(H * self.q / 64, 1)  # one core takes 64 rows of queries at a time
-        yield Kernel("attention_decode", d.attention(pairs, c + r + c, moved, tiles))
-        yield from self.linear("v_up", T, v, c, by, H)
-        yield from self.linear("o", T, D, H * v, by)
-
-    def experts(self) -> Iterable[Kernel]:
+    def experts(self) -> None:
         """Router, shared expert, the routed experts of this device, and the journeys of its tokens."""
-        d, R1, T, D, by = self.device, self.R1, self.B * self.q, self.R1["hidden_size"], self.device.narrow
-        E, k, F = R1["n_routed_experts"], R1["num_experts_per_tok"], R1["moe_intermediate_size"]
-        yield self.norm("norm", T, D)
-        yield from self.linear("router", T, E, D, BF16)
-        yield Kernel("topk", d.vector(T * E, T * 2 * k, 8 * T * E))
-        if d.stack["shared_cut"] == "spare" and self.ranks > E:  # ranks to spare hold the shared expert, as one more
-            E, k = E + 1, k + 1
-        else:
-            yield from self.network(T, F * R1["n_shared_experts"])
-        yield Kernel("dispatch", d.all_to_all(T * D * by.activation, k, self.ranks), 1, True)
+        d, T, by = self.d, self.B * self.q, self.d.narrow
+        self.norm("norm", T, D)
+        self.linear("router", T, E, D, BF16)
+        self.vector("topk", T * E, T * 2 * TOPK, 8 * T * E)
+        spare = d.stack["shared_cut"] == "spare" and self.ranks > E
+        held, k = E + spare, TOPK + spare  # ranks to spare hold the shared expert, as one more of the routed ones
+        if not spare:
+            self.network(T, F * R1["n_shared_experts"])
+        self.add("dispatch", d.all_to_all(T * D * by.activation, k, self.ranks), True)
         rows = T * k  # mean over the ranks
-        busiest, hit = self.busiest(T * self.ranks, k, ceil(E / self.ranks))  # some experts are held twice
-        yield Kernel("permute", d.vector(rows * D, rows * D, rows * D))
-        yield Kernel("experts_up", d.grouped_gemm(busiest, hit, 2 * F, D, by))
-        yield Kernel("expert_activation", d.vector(2 * rows * F, rows * F, 8 * rows * F))
-        yield Kernel("experts_down", d.grouped_gemm(busiest, hit, D, F, by))
-        yield Kernel("unpermute", d.vector(rows * D, T * D, rows * D))
-        yield Kernel("combine", d.all_to_all(T * D * OUT, k, self.ranks), 1, True)
+        busiest, hit = self.busiest(T * self.ranks, k, ceil(held / self.ranks))  # some experts are held twice
+        self.vector("permute", rows * D, rows * D, rows * D)
+        self.add("experts_up", d.grouped_gemm(busiest, hit, 2 * F, D, by))
+        self.vector("expert_activation", 2 * rows * F, rows * F, 8 * rows * F)
+        self.add("experts_down", d.grouped_gemm(busiest, hit, D, F, by))
+        self.vector("unpermute", rows * D, T * D, rows * D)
+        self.add("combine", d.all_to_all(T * D * OUT, k, self.ranks), True)
 
     def busiest(self, tokens: float, k: int, local: int) -> tuple[float, float]:
         """Rows (nearly Poisson) and hits among `local` experts (binomial) on the fullest rank: all wait for it."""
-        d, doublings = self.device, log2(self.ranks)
+        d, doublings = self.d, log2(self.ranks)
         low, high = FULLEST[floor(doublings)], FULLEST[ceil(doublings)]
         worst = low + (high - low) * (doublings % 1)
         mean = tokens * k / self.ranks
@@ -279,39 +250,37 @@ class Decode(NamedTuple):
         least = min(tokens * k, 1.0)  # one expert at least has one row
         return max(min(rows, tokens * min(k, local)), least), max(min(hit, local), least)
 
-    def head(self) -> Iterable[Kernel]:
+    def head(self) -> None:
         """Final norm, logits of every query token, sampling."""
-        T, D, logits = self.B * self.q, self.R1["hidden_size"], self.B * self.q * self.R1["vocab_size"]
-        yield self.norm("final_norm", T, D)
-        yield from self.linear("head", T, self.R1["vocab_size"], D, BF16)
-        yield Kernel("sampling", self.device.vector(logits, T, 2 * logits))
+        T, tokens = self.B * self.q, R1["vocab_size"]
+        self.norm("final_norm", T, D)
+        self.linear("head", T, tokens, D, BF16)
+        self.vector("sampling", T * tokens, T, 2 * T * tokens)
 
-    def network(self, T: float, F: int) -> Iterable[Kernel]:
+    def network(self, T: float, width: int) -> None:
         """Gated feed-forward network (arXiv:2002.05202)."""
-        D, by = self.R1["hidden_size"], self.device.narrow
-        yield from self.linear("up", T, 2 * F, D, by)
-        yield Kernel("activation", self.device.vector(2 * T * F, T * F, 8 * T * F))
-        yield from self.linear("down", T, D, F, by)
+        self.linear("up", T, 2 * width, D, self.d.narrow)
+        self.vector("activation", 2 * T * width, T * width, 8 * T * width)
+        self.linear("down", T, D, width, self.d.narrow)
 
-    def linear(
-        self, name: str, m: float, n: float, k: float, by: Format, batch: float = 1, own: int = 1
-    ) -> Iterable[Kernel]:
+    def linear(self, name: str, m: float, n: float, k: float, by: Format, batch: float = 1, own: int = 1) -> None:
         """A product, behind the kernel that quantises its input unless the stack fuses it."""
-        if by != BF16 and "quantise" not in self.device.stack["fused"]:
+        if by != BF16 and "quantise" not in self.d.stack["fused"]:
             read = batch * m * k
-            yield Kernel(f"quantise_{name}", self.device.vector(read, read * by.activation / OUT, 4 * read, own))
-        yield Kernel(name, self.device.gemm(m, n, k, by, batch, own))
+            self.vector(f"quantise_{name}", read, read * by.activation / OUT, 4 * read, own)
+        self.add(name, self.d.gemm(m, n, k, by, batch, own))
 
-    def norm(self, name: str, rows: float, width: int) -> Kernel:
+    def norm(self, name: str, rows: float, width: int) -> None:
         """The residual is added in the same pass: two values read and two written."""
-        return Kernel(name, self.device.vector(2 * rows * width, 2 * rows * width, 4 * rows * width))
+        self.vector(name, 2 * rows * width, 2 * rows * width, 4 * rows * width)
 
+    def vector(self, name: str, read: float, written: float, operations: float, own: int = 1) -> None:
+        """Element-wise operators on 16-bit values."""
+        busy = operations / (self.d.V * self.d.c("vector", "compute_efficiency"))
+        self.add(name, self.d.time("vector", (read + written) * OUT, busy, own=own))
 
-def times(count: float, kernels: Iterable[Kernel]) -> list[Kernel]:
-    return [kernel._replace(calls=kernel.calls * count) for kernel in kernels]
-
-
-# 4. The step ---------------------------------------------------------------------------------------------------------
+    def add(self, name: str, time: Time, exchanged: bool = False) -> None:
+        self.kernels.append(Kernel(name, time[0], sum(time), self.calls, exchanged))
 
 
 class Step(NamedTuple):
@@ -330,33 +299,20 @@ def decode_step(
     """One step of `batch` sequences per device. `sustained`: best GEMM rate by mode, FLOP/s, where the chip's file has
     none (Silicast estimates it from other chips). Not `calibrated`: the coefficients of the datasheet tier alone."""
     device = Device(chip, sustained or {}, calibrated)
-    R1 = json.loads((DATA / "models/deepseek-ai/DeepSeek-R1.json").read_text(encoding="utf-8"))
-    part = Decode(device, R1, ranks, batch / microbatches, query_tokens, context, kv_bytes)
-    kernels = [*part.layers(), *(times(query_tokens - 1, part.draft()) if query_tokens > 1 else ())]
-    C = sum(kernel.seconds * kernel.calls for kernel in kernels if not kernel.exchanged)
-    X = sum(kernel.seconds * kernel.calls for kernel in kernels if kernel.exchanged)
-    busy = C + X
+    kernels = Decode(device, ranks, batch / microbatches, query_tokens, context, kv_bytes).kernels
+    compute = sum(kernel.seconds * kernel.calls for kernel in kernels if not kernel.exchanged)
+    exchange = sum(kernel.seconds * kernel.calls for kernel in kernels if kernel.exchanged)
+    busy = compute + exchange
     if microbatches == 2:  # the exchange of one half runs beside the compute of the other, and slows it by a tax
         own = device.stack.get("microbatch_streams", 1) == 2  # each half on a stream of its own hides launches, too
-        F = own * sum(kernel.time.fixed * kernel.calls for kernel in kernels if not kernel.exchanged)
-        busy = max(2 * (C - F) + device.c("overlap", "tax_decode") * 2 * min(C - F, X), 2 * X, C + X)
+        work = compute - own * sum(kernel.fixed * kernel.calls for kernel in kernels if not kernel.exchanged)
+        busy = max(2 * work + device.c("overlap", "tax_decode") * 2 * min(work, exchange), 2 * exchange, busy)
     host = device.c("host", "step") + device.c("host", "per_sequence") * batch
-    return Step(busy + host, host, microbatches * (C + X) - busy, kernels)
-
-
-def show(chip: str, ranks: int, microbatches: int, sustained: dict[str, float]) -> None:
-    step = decode_step(chip, ranks, 48, 4096, 2, microbatches, 2.0, sustained)
-    total = {"step": step.seconds, "host": step.host, "hidden by overlap": -step.hidden}
-    for kernel in step.kernels:
-        total[kernel.name] = total.get(kernel.name, 0.0) + microbatches * kernel.calls * kernel.seconds
-    print(f"\n{chip}: EP{ranks}, 48 sequences per device at 4,096 tokens, 1 draft token, {microbatches} microbatch(es)")
-    for name, seconds in sorted(total.items(), key=lambda item: -item[1]):
-        print(f"  {name:24s} {seconds * 1e3:8.3f} ms")
+    return Step(busy + host, host, microbatches * (compute + exchange) - busy, kernels)
 
 
 if __name__ == "__main__":
-    # the file of the 910C has a measured GEMM in INT8 only: 16 bit is taken at the same share of its peak
-    engine = toml("chips", "ascend-910c")["compute"]
-    share = si(engine["measured_gemm"]["int8"]) / si(engine["matrix"]["int8"])
-    show("ascend-910c", 320, 2, {"bf16": share * si(engine["matrix"]["bf16"])})
-    show("h100-sxm", 72, 1, {})
+    step = decode_step("h100-sxm", ranks=72, batch=48, context=4096)
+    print(f"72 x H100, 48 sequences per device at 4,096 tokens: {step.seconds * 1e3:.2f} ms")
+    for kernel in sorted(step.kernels, key=lambda kernel: -kernel.seconds * kernel.calls):
+        print(f"{kernel.calls:4.0f} x {kernel.name:18s} {kernel.seconds * kernel.calls * 1e3:7.3f} ms")

@@ -1,6 +1,7 @@
 """The package equals `docs/reference_model.py`, which reads the same data and shares none of its code."""
 
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -107,5 +108,12 @@ def test_the_reference_reads_no_code_of_the_package():
     assert not any("silicast" in line or "numpy" in line for line in imports)
 
 
-def test_the_reference_prints_its_tables():
-    reference.show("h100-sxm", 72, 1, {})
+def test_the_reference_prints_its_kernels():
+    out = subprocess.run([sys.executable, PLACE], check=True, capture_output=True, text=True).stdout
+    told = reference.decode_step("h100-sxm", 72, 48, 4096)
+    assert f"{told.seconds * 1e3:.2f} ms" in out.splitlines()[0]
+    assert len(out.splitlines()) == 1 + len(told.kernels)
+
+
+def test_the_reference_is_read_in_one_sitting():
+    assert len(PLACE.read_text(encoding="utf-8").splitlines()) <= 320
