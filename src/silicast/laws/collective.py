@@ -83,7 +83,8 @@ def all_gather_time(moved: Value, group: Group, fabric: Fabric) -> Timing:
     t = alpha + hop (g_1-1) + (V / g_1)(p-1)/p / B_2 + V (g_1-1)/g_1 / B_1. Reference: Thakur et al. 2005.
     """
     outer = moved / group.inside * (group.parts - 1) / group.parts / fabric.outer_bandwidth
-    inner = moved * (group.inside - 1) / group.inside / group.bandwidth + fabric.hop * (group.inside - 1)
+    hops = (moved > 0) * fabric.hop * (group.inside - 1)
+    inner = moved * (group.inside - 1) / group.inside / group.bandwidth + hops
     return _timed(inner + outer, group, fabric, 1.0, 1.0, moved)
 
 
