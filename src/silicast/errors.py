@@ -61,10 +61,14 @@ class MissingExtraError(SilicastError):
     """A part of Silicast that needs a package of one of the extras."""
 
 
+#: letters of a part of a name that tell which one is meant
+TELLING = 3
+
+
 def nearest(given: str, known: Iterable[str]) -> str | None:
-    """The known name closest to `given` (case ignored), or None."""
+    """The known name closest to `given` (case ignored), or that it is a telling part of; or None."""
     by_lower = {name.lower(): name for name in known}
-    exact_part = [name for name in by_lower if given and given.lower() in name]
+    exact_part = [name for name in by_lower if len(given) >= TELLING and given.lower() in name]
     close = get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
     best = close or exact_part[:1]
     return by_lower[best[0]] if best else None

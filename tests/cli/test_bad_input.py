@@ -227,6 +227,20 @@ def test_the_way_out_of_that_works(tmp_path: Path) -> None:
     assert run("fit", LLAMA, str(path)).code == 0
 
 
+@pytest.mark.parametrize("verb", ["compare", "plan"])
+def test_a_report_that_cannot_be_written_leaves_no_half_answer(verb: str, tmp_path: Path) -> None:
+    chips = ("--chip", "l20", "--devices", "2") if verb == "plan" else ("l20",)
+    for more in ((), ("--json",)):
+        check_refused(run(verb, "Qwen/Qwen3-8B", *chips, "--html", str(tmp_path), *more), "directory", "report.html")
+
+
+def test_a_letter_is_no_near_name() -> None:
+    for kind in ("chips", "systems", "stacks", "models"):
+        answer = run(kind, "show", "x")
+        check_refused(answer, "'x' not found", f"silicast {kind}")
+        assert "Did you mean" not in answer.err
+
+
 # A config.json
 
 ORIGINAL = json.loads((catalog.data_folder() / "models" / f"{LLAMA}.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from silicast.errors import InputError
 from silicast.report.compare import render
 from silicast.report.document import comparison_document, emit
 from silicast.report.html import write_report
-from silicast.report.screen import screen
+from silicast.report.screen import prose, screen
 from silicast.scenario import Workload
 
 
@@ -58,14 +58,14 @@ def command(
         },
     )
     answer = replace(answer, claim=held_against)
+    if html is not None:  # before anything is printed: a file that cannot be written is an error, not half an answer
+        write_report(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
     if as_json:
         emit(comparison_document(answer))
-    else:
-        render(answer, screen())
+        return
+    render(answer, screen())
     if html is not None:
-        write_report(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
-        if not as_json:
-            screen().print(f"Report: {html}")
+        prose(screen(), f"Report: {html}")
 
 
 def _stacks(pairs: list[str], chips: list[str]) -> dict[str, str]:

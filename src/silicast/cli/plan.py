@@ -94,16 +94,16 @@ def command(
         emit(mix_document(told, inputs)) if as_json else render_mix(told, screen())
         return
     answer = planner.plan(model, chips, work, targets, budget, aim, confidence, choices)
+    if html is not None:  # before anything is printed: a file that cannot be written is an error, not half an answer
+        write_plan(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
     if as_json:
         inputs = {"model": model, "chips": chips, **asdict(work), **asdict(targets), "budget": asdict(budget),
                   "objective": answer.question.objective, "confidence": confidence}  # fmt: skip
         emit(plan_document(answer, inputs))
-    else:
-        render(answer, screen())
+        return
+    render(answer, screen())
     if html is not None:
-        write_plan(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
-        if not as_json:
-            screen().print(f"Report: {html}")
+        screen().print(f"Report: {html}")
 
 
 def candidates(chips: Sequence[str], vendors: str | None, exclude: str | None) -> list[str]:

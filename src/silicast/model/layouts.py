@@ -58,7 +58,7 @@ def raise_broken(identity: str, rules: Iterable[Rule]) -> None:
         broken = np.atleast_1d(~np.asarray(rule.holds))
         if np.any(broken):
             size = np.broadcast_to(rule.size, broken.shape)[broken][0]
-            raise LayoutError(f"{rule.name} = {size:g} {rule.problem} of {identity}. {rule.advice}")
+            raise LayoutError(f"{rule.name} = {size:.15g} {rule.problem} of {identity}. {rule.advice}")
 
 
 def all_hold(rules: Iterable[Rule]) -> Any:
