@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from silicast import catalog
-from silicast.arguments import count, given, known_keywords, name, names, noun
+from silicast.arguments import amounts, count, given, known_keywords, name, names, noun
 from silicast.errors import InputError, not_found
 from silicast.estimate import DRAWS, Sampler
 from silicast.hardware import Chip
@@ -149,8 +149,11 @@ def _queue(told: Forecast, workload: Workload) -> tuple[str, ...]:
 def forecast_many(pool: PoolModel, layout: Layout, load: Load, context: Any) -> tuple[Any, Memory]:
     """Seconds of one step of every configuration, shape `(config[, draw])`, and the memory of one device.
 
-    `layout` and `load` hold arrays; this is the code path of every forecast, of which one is the first row.
+    `layout` and `load` hold arrays; this is the code path of every forecast, of which one is the first row. Raises
+    InputError: no numbers, or negative ones, arrays of unlike lengths, a layout that does not cut the model.
     """
+    pool, layout, load = noun("pool", pool, PoolModel), noun("layout", layout, Layout), noun("load", load, Load)
+    amounts({"context": context, **{of.name: getattr(part, of.name) for part in (layout, load) for of in fields(part)}})
     pool.model.check(layout)
     return pool.step(load, layout).seconds, pool.memory(layout, context)
 
@@ -209,7 +212,13 @@ def compare(
         raise not_found("Reference", reference, chips, f"It must be one of the chips compared: {', '.join(chips)}.")
     if devices is not None and packages is not None:
         raise InputError("Give devices or packages, not both.")
-    pools = [pool_model(model, chip, (setups or {}).get(chip)) for chip in chips]
+    if not isinstance(setups or {}, dict):
+        raise InputError(f"setups is a dict of chip and silicast.Setup, got {given(setups)}.")
+    own = {str(chip): setup for chip, setup in (setups or {}).items()}
+    for chip in own:
+        if chip not in chips:
+            raise not_found("Chip of setups", chip, chips, f"It must be one of the chips: {', '.join(chips)}.")
+    pools = [pool_model(model, chip, own.get(chip)) for chip in chips]
     _check_told_apart(pools)
     limits = [packages * one.machine.chip.packages_of if packages else devices or DEVICES for one in pools]
     against = chips.index(reference) if reference else len(chips) - 1

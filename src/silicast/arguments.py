@@ -1,7 +1,9 @@
 """What a caller in Python may hand over: one clear line for anything else, as on the command line."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
+
+import numpy as np
 
 from silicast.errors import InputError, not_found
 
@@ -47,6 +49,23 @@ def count(what: str, value: Any, error: type[InputError] = InputError) -> int | 
     if not whole or isinstance(value, bool) or value < 1:
         raise error(f"{what} must be a whole number of at least 1, got {given(value)}.")
     return int(value)
+
+
+def amounts(values: Mapping[str, Any]) -> None:
+    """Raises InputError unless all are numbers from 0 up, or arrays of them, of one length."""
+    shapes = {}
+    for what, value in values.items():
+        array = np.asarray(value)
+        if array.dtype.kind not in "iuf" or not np.all(np.isfinite(array) & (array >= 0)):
+            raise InputError(f"{what} must be a number from 0 up, or an array of such, got {given(value)}.")
+        shapes[what] = array.shape
+    try:
+        wide = np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        wide = (0, 0)
+    if len(wide) > 1:
+        told = ", ".join(f"{what} {shape}" for what, shape in shapes.items() if shape)
+        raise InputError(f"Arrays must be of one length, one entry per configuration; got the shapes {told}.")
 
 
 def known_keywords(what: str, values: Iterable[str], known: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ class MissingExtraError(SilicastError):
 
 
 #: letters of a part of a name that tell which one is meant
-TELLING = 3
+TELLING = 2
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
