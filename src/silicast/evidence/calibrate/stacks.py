@@ -42,11 +42,11 @@ WEIGHTS = {"tpot_ms": 1.0, "ttft_ms": 0.5, "step_ms": 1.0, "e2e_ms": 1.0, "outpu
 #: what follows from the latencies of the same run, and is used only where these were not printed
 DERIVED = {"e2e_ms", "output_tokens_per_s_per_device"}
 LEAST_ROWS = 8
-#: rows of a chip that make it a fold of its own
+#: rows of a chip that make it a fold of its own; of a chip and a model that tell their lag
 FOLD = 20
 LAG, FIRST_TOKEN = "host.lag_steps", "ttft_ms"
 LAGS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 18.0, 27.0, 40.0)
-#: width of the lag where one chip alone tells it, log units; median absolute deviation of a standard normal
+#: width of the lag where one script alone tells it, log units; median absolute deviation of a standard normal
 LAG_WIDTH, MAD, LEAST_SIGMA = 0.6, 0.6745, 0.2
 
 
@@ -137,7 +137,7 @@ def fit_stack(stack: str, rows: Sequence[Row], start: Mapping[str, Coefficient])
     covariance = np.linalg.inv(found.jac.T @ found.jac) * max(_robust_sigma(found.fun[: -len(names)]), LEAST_SIGMA) ** 2
     widths = np.sqrt(np.diag(covariance))
     lag = names.index(LAG)
-    found.x[lag], widths[lag] = _lag_between_chips(chosen, changes(found.x), start[LAG])
+    found.x[lag], widths[lag] = _lag_between_scripts(chosen, changes(found.x), start[LAG])
     before, after = runs.errors({}), runs.errors(changes(found.x))
     return StackFit(
         stack,
@@ -150,22 +150,27 @@ def fit_stack(stack: str, rows: Sequence[Row], start: Mapping[str, Coefficient])
     )
 
 
-def _lag_between_chips(
+def _lag_between_scripts(
     rows: Sequence[Row], others: Mapping[str, Coefficient], start: Coefficient
 ) -> tuple[float, float]:
-    """(log of the lag, its width): the mean over chips of the lag that each chip's rows want.
+    """(log of the lag, its width): the mean over pairs of chip and model of the lag that each pair's rows want.
 
-    The lag hides settings that nobody recorded (streaming interval): the chips of one stack disagree on it by more
-    than the rows of one chip do, so each chip counts once and their spread is the uncertainty.
+    The lag hides settings that nobody recorded (streaming interval) and that benchmarks write down once for a model on
+    a chip: pairs of one stack disagree on it by more than the rows of one pair do, so each counts once and their
+    spread is the uncertainty.
     """
+    by_script = defaultdict(list)
+    for row in rows:
+        if row.metric == FIRST_TOKEN:
+            by_script[str(row.scenario.chip or row.scenario.decode_chip), row.scenario.model].append(row)
     wanted = []
-    for chip in sorted({str(row.scenario.chip) for row in rows if row.metric == FIRST_TOKEN}):
-        runs = Runs([row for row in rows if row.scenario.chip == chip and row.metric == FIRST_TOKEN])
+    for script in sorted(by_script):
+        runs = Runs(by_script[script])
         misses = []
         for lag in LAGS:
             errors = runs.errors({**others, LAG: changed(start, lag)}).get(FIRST_TOKEN, np.empty(0))
             errors = errors[np.isfinite(errors)]
-            misses.append(float(np.median(np.abs(errors))) if errors.size >= LEAST_ROWS else np.inf)
+            misses.append(float(np.median(np.abs(errors))) if errors.size >= FOLD else np.inf)
         if np.isfinite(min(misses)):
             wanted.append(np.log(LAGS[int(np.argmin(misses))]))
     if not wanted:
