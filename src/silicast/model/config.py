@@ -17,6 +17,9 @@ MAX_SIZE = 1 << 24
 #: formats of a checkpoint that ModelOpt wrote, beside its config.json
 QUANTISATION_FILE = "hf_quant_config.json"
 
+#: what JSON calls a value that is no object
+KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+
 _NO_DEFAULT = object()
 
 
@@ -251,5 +254,5 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path.name} is not JSON: {error}.") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path.name} must hold one JSON object, got a {type(values).__name__}.")
+        raise ConfigError(f"{path.name} must hold one JSON object, got {KINDS[type(values)]}.")
     return values

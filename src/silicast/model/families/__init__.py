@@ -6,11 +6,13 @@ group `silicast.families`.
 
 import importlib
 import pkgutil
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
+from itertools import takewhile
 from types import ModuleType
 
-from silicast.errors import ConfigError, nearest
+from silicast.errors import ConfigError
 from silicast.model.architecture import Model
 from silicast.model.config import Fields, shown
 
@@ -36,8 +38,10 @@ def build(identity: str, fields: Fields) -> Model:
 
 
 def _unsupported(fields: Fields, model_type: str) -> ConfigError:
-    guess = nearest(model_type[:100], registry())
-    hint = f" The nearest supported one is '{guess}'." if guess else ""
+    stem = "".join(takewhile(str.isalpha, model_type))
+    kin = [name for name in registry() if stem and name.startswith(stem)]
+    guess = get_close_matches(model_type[:100], kin or registry(), n=1, cutoff=0.0)
+    hint = f" The nearest supported one by name is '{guess[0]}'."
     return ConfigError(
         f"{fields.where}: model_type {shown(model_type)} is not supported.{hint} A new architecture is one file in "
         "silicast/model/families (docs/how-to-add.md); a GPT-style model is also given by its dimensions: "

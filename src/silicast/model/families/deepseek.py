@@ -7,7 +7,14 @@ select the keys of attention with an indexer; GLM-5.2 reuses a selection over so
 from silicast.model.architecture import Model, counted
 from silicast.model.blocks import Block, Indexer, LatentAttention, MixtureOfExperts
 from silicast.model.config import Fields
-from silicast.model.families.transformer import decoder, dense_first, draft_layer, gated_network, layer_count
+from silicast.model.families.transformer import (
+    check_experts_in_every_layer,
+    decoder,
+    dense_first,
+    draft_layer,
+    gated_network,
+    layer_count,
+)
 from silicast.model.families.vision import kimi_vision
 
 MODEL_TYPES = ("deepseek_v2", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "kimi_k2", "kimi_k25")
@@ -19,6 +26,7 @@ ABSORBED = "sparse attention: prompts attend on latents at any length, engines m
 def build(identity: str, fields: Fields) -> Model:
     """Layers: latent attention, then a dense network (the first ones) or experts."""
     text = fields.flat("text_config")
+    check_experts_in_every_layer(text)
     layers = layer_count(text)
     dense = dense_first(text, layers)
     blocks: list[Block] = []

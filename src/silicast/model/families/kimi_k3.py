@@ -17,7 +17,13 @@ from silicast.model.blocks import (
     delta_rule_flops,
 )
 from silicast.model.config import Fields
-from silicast.model.families.transformer import decoder, dense_first, gated_network, layer_count
+from silicast.model.families.transformer import (
+    check_experts_in_every_layer,
+    decoder,
+    dense_first,
+    gated_network,
+    layer_count,
+)
 
 MODEL_TYPES = ("kimi_k3", "kimi_linear")
 
@@ -27,6 +33,7 @@ NO_VISION_COUNT = "vision tower: not counted and not computed (its form is not i
 def build(identity: str, fields: Fields) -> Model:
     """Layers: delta attention or latent attention, then a dense network (the first ones) or experts."""
     text = fields.flat("text_config")
+    check_experts_in_every_layer(text)
     layers, hidden = layer_count(text), text.size("hidden_size")
     dense, block = dense_first(text, layers), text.size("attn_res_block_size", default=0, zero=True)
     blocks: list[Block] = []

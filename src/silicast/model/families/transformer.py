@@ -92,3 +92,13 @@ def dense_first(fields: Fields, layers: int, key: str = "first_k_dense_replace")
     if dense > layers:
         raise ConfigError(f"{fields.where}: {key} = {dense}, but the model has {layers} layers.")
     return dense
+
+
+def check_experts_in_every_layer(fields: Fields) -> None:
+    """Raises ConfigError where the layers behind the dense ones do not all have experts: none was published so."""
+    every = fields.size("moe_layer_freq", default=1)
+    if every != 1:
+        raise ConfigError(
+            f"{fields.where}: moe_layer_freq = {every} is not supported: in this family every layer behind the first "
+            "dense ones has experts (1)."
+        )
