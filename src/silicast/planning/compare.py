@@ -191,36 +191,44 @@ def _cells(pool: PoolModel, other: PoolModel, limits: tuple[int, int]) -> tuple[
 
     Pure pools. A cell that does not fit on one of the chips is left out.
     """
-    spaces = layouts(pool, limits[0]), layouts(other, limits[1])
-    drawing = drawn(pool, DRAWS), drawn(other, DRAWS)
+    own, theirs = (_rates(points, layouts(points, limit)) for points, limit in zip((pool, other), limits, strict=True))
     cells = []
     for batch in (0, *MAP_BATCHES):
         for context in MAP_CONTEXTS:
-            rates = [
-                _cell_rate(points, draws, space, batch, context)
-                for points, draws, space in zip((pool, other), drawing, spaces, strict=True)
-            ]
-            if all(rate is not None for rate in rates):
+            if (batch, context) in own and (batch, context) in theirs:
                 phase: Phase = "decode" if batch else "prefill"
-                cells.append(Cell(phase, batch, context, Estimate.of(rates[0] / rates[1], "")))  # type: ignore[operator]
+                ratio = Estimate.of(own[batch, context] / theirs[batch, context], "")
+                cells.append(Cell(phase, batch, context, ratio))
     return tuple(cells)
 
 
-def _cell_rate(pool: PoolModel, drawing: PoolModel, space: Layout, batch: int, context: int) -> Array | None:
-    """Tokens/s per package of the best layout, as draws; None where nothing fits. `batch` 0 is prefill."""
-    packages = np.asarray(pool.packages(space.devices))
-    sequences = (
-        np.maximum(batch, 1) * packages / np.asarray(space.attention_dp) if batch else np.ones(np.size(packages))
-    )
-    room = pool.memory(space, context).sequences
-    fits = np.flatnonzero((room >= sequences) & (sequences >= 1))
-    if not fits.size:
-        return None
-    chosen, sequences, packages = space.pick(fits), sequences[fits], packages[fits]
-    work = Workload(input_tokens=context, output_tokens=1)
+def _rates(pool: PoolModel, space: Layout) -> dict[tuple[int, int], Array]:
+    """Tokens/s per package by batch (0 is prefill) and context of the best layout, as draws; only where one fits."""
+    packages, ranks = np.asarray(pool.packages(space.devices)), np.asarray(space.attention_dp)
+    drawing, found = drawn(pool, DRAWS), {}
+    room = {context: pool.memory(space, context).sequences for context in MAP_CONTEXTS}
+    for context in MAP_CONTEXTS:
+        work = Workload(input_tokens=context, output_tokens=1)
+        fits = np.flatnonzero(room[context] >= 1)
+        if fits.size:
+            first = fits[[np.argmax(pool.prefill_rates(space.pick(fits), work) / packages[fits])]]
+            found[0, context] = drawing.prefill_rates(space.pick(first), work)[0] / packages[first[0]]
+    # all decode cells at once: rows are the layouts that fit, cell after cell
+    wanted = [(batch, context) for batch in MAP_BATCHES for context in MAP_CONTEXTS]
+    held = {cell: cell[0] * packages / ranks for cell in wanted}
+    fitting = {cell: np.flatnonzero((room[cell[1]] >= held[cell]) & (held[cell] >= 1)) for cell in wanted}
+    cells = [cell for cell in wanted if fitting[cell].size]
+    if not cells:
+        return found
 
-    def rate(on: PoolModel, layout: Layout, held: Array) -> Array:
-        return on.decode_rates(layout, held, context) if batch else on.prefill_rates(layout, work)
+    def rates(on: PoolModel, rows: dict[tuple[int, int], Array]) -> Array:
+        picked = np.concatenate([rows[cell] for cell in cells])
+        sequences = np.concatenate([held[cell][rows[cell]] for cell in cells])
+        context = np.concatenate([np.full(rows[cell].size, cell[1]) for cell in cells])
+        rate = on.decode_rates(space.pick(picked), sequences, context)
+        return np.asarray(rate / (packages[picked][:, None] if rate.ndim > 1 else packages[picked]))
 
-    best_row = [int(np.argmax(rate(pool, chosen, sequences) / packages))]
-    return np.asarray(rate(drawing, chosen.pick(best_row), sequences[best_row])[0] / packages[best_row[0]])
+    ends = np.cumsum([fitting[cell].size for cell in cells])[:-1]
+    each = dict(zip(cells, np.split(rates(pool, fitting), ends), strict=True))
+    chosen = {cell: fitting[cell][[np.argmax(each[cell])]] for cell in cells}
+    return found | dict(zip(cells, rates(drawing, chosen), strict=True))
