@@ -58,8 +58,8 @@ Time = tuple[float, float]  # seconds until a kernel starts, and working
 
 R1 = json.loads((DATA / "models/deepseek-ai/DeepSeek-R1.json").read_text(encoding="utf-8"))
 D, LAYERS, DENSE = (R1[key] for key in ("hidden_size", "num_hidden_layers", "first_k_dense_replace"))
-H, A, C, R = (R1[key] for key in ("num_attention_heads", "q_lora_rank", "kv_lora_rank", "qk_rope_head_dim"))
-X, V = R1["qk_nope_head_dim"], R1["v_head_dim"]  # A, C: of the latents of queries and keys; R: the rotated part
+H, a, c, r = (R1[key] for key in ("num_attention_heads", "q_lora_rank", "kv_lora_rank", "qk_rope_head_dim"))
+x, v = R1["qk_nope_head_dim"], R1["v_head_dim"]  # a, c: of the latents of queries and keys; r: the rotated part
 E, TOPK, F = (R1[key] for key in ("n_routed_experts", "num_experts_per_tok", "moe_intermediate_size"))
 
 
@@ -200,22 +200,22 @@ class Decode:
             self.head()
 
     def attention(self) -> None:
-        """Multi-head latent attention, absorbed: one key of C + R values per token serves all H heads."""
+        """Multi-head latent attention, absorbed: one key of c + r values per token serves all H heads."""
         B, q, T, by, fused = self.B, self.q, self.B * self.q, self.d.narrow, self.d.stack["fused"]
         self.norm("norm", T, D)
-        self.linear("qkv_down", T, A + C + R, D, by)
+        self.linear("qkv_down", T, a + c + r, D, by)
         if "latent_norm" not in fused:
-            self.norm("latent_norm", T, A + C)
-        rotated, own = T * (H + 1) * R, int("latent_prologue" not in fused)  # else one kernel from qkv_down to here
+            self.norm("latent_norm", T, a + c)
+        rotated, own = T * (H + 1) * r, int("latent_prologue" not in fused)  # else one kernel from qkv_down to here
         self.vector("rope_and_cache", rotated, rotated, 4 * rotated, own)
-        self.linear("q_up", T, H * (X + R), A, by, own=own)
-        self.linear("q_absorb", T, C, X, by, H, own)
+        self.linear("q_up", T, H * (x + r), a, by, own=own)
+        self.linear("q_absorb", T, c, x, by, H, own)
         pairs = H * B * (q * self.L + q * (q + 1) / 2)  # query i of q sees L + i keys
-        moved = B * (self.L + q) * (C + R) * self.kv_bytes + T * H * (C + R + C) * OUT
+        moved = B * (self.L + q) * (c + r) * self.kv_bytes + T * H * (c + r + c) * OUT
         tiles = B * max(H * q / 64, 1)  # one core takes 64 rows of queries at a time
-        self.add("attention_decode", self.d.attention(pairs, C + R + C, moved, tiles))
-        self.linear("v_up", T, V, C, by, H)
-        self.linear("o", T, D, H * V, by)
+        self.add("attention_decode", self.d.attention(pairs, c + r + c, moved, tiles))
+        self.linear("v_up", T, v, c, by, H)
+        self.linear("o", T, D, H * v, by)
 
     def experts(self) -> None:
         """Router, shared expert, the routed experts of this device, and the journeys of its tokens."""
@@ -300,15 +300,15 @@ def decode_step(
     none (Silicast estimates it from other chips). Not `calibrated`: the coefficients of the datasheet tier alone."""
     device = Device(chip, sustained or {}, calibrated)
     kernels = Decode(device, ranks, batch / microbatches, query_tokens, context, kv_bytes).kernels
-    compute = sum(kernel.seconds * kernel.calls for kernel in kernels if not kernel.exchanged)
-    exchange = sum(kernel.seconds * kernel.calls for kernel in kernels if kernel.exchanged)
-    busy = compute + exchange
+    C = sum(kernel.seconds * kernel.calls for kernel in kernels if not kernel.exchanged)
+    X = sum(kernel.seconds * kernel.calls for kernel in kernels if kernel.exchanged)
+    busy = C + X
     if microbatches == 2:  # the exchange of one half runs beside the compute of the other, and slows it by a tax
         own = device.stack.get("microbatch_streams", 1) == 2  # each half on a stream of its own hides launches, too
-        work = compute - own * sum(kernel.fixed * kernel.calls for kernel in kernels if not kernel.exchanged)
-        busy = max(2 * work + device.c("overlap", "tax_decode") * 2 * min(work, exchange), 2 * exchange, busy)
+        work = C - own * sum(kernel.fixed * kernel.calls for kernel in kernels if not kernel.exchanged)
+        busy = max(2 * work + device.c("overlap", "tax_decode") * 2 * min(work, X), 2 * X, busy)
     host = device.c("host", "step") + device.c("host", "per_sequence") * batch
-    return Step(busy + host, host, microbatches * (compute + exchange) - busy, kernels)
+    return Step(busy + host, host, microbatches * (C + X) - busy, kernels)
 
 
 if __name__ == "__main__":
