@@ -91,8 +91,9 @@ def _print_system(system: System) -> None:
     if system.power_per_package is not None:
         power = _number(system.power_per_package, titles)
         print_line(f"power per package, the system included: {power}")
-    print_line("")
-    print_remarks(_numbers(system))
+    if numbers := _numbers(system):
+        print_line("")
+        print_remarks(numbers)
     print_bibliography(titles)
 
 
