@@ -1,13 +1,13 @@
 """The planning verbs in Python: chips, formats, stacks and draft tokens become variants, and the best is planned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
 from silicast import catalog
 from silicast.api import Setup, pool_model
-from silicast.confirm import simulated
 from silicast.dtypes import matrix_mode
 from silicast.errors import InputError, NotFoundError, SilicastError, not_found
 from silicast.fleet import Fleet, Service
@@ -18,10 +18,13 @@ from silicast.planning.plan import Plan
 from silicast.planning.plan import plan as _plan
 from silicast.planning.question import Budget, Objective, Question
 from silicast.planning.replace import Move, move
+from silicast.planning.trials import Trials
 from silicast.planning.variants import Variant
 from silicast.pool import PoolModel
 from silicast.scenario import Speculation, Targets, Workload
 
+#: whether plans are simulated where nobody says: without compiled queues it takes minutes
+SIMULATE = find_spec("numba") is not None
 #: share of the draft tokens that is accepted where nobody says
 ACCEPTED = 0.7
 #: share of the most that its packages can serve that a service without a stated load is taken to serve: what 95 % of a
@@ -41,7 +44,7 @@ class Choices:
     split       also prefill and decode in pools of their own
     prices      USD per package-hour by chip, instead of the catalog's
     top         deployments of the best chip that are told
-    simulate    the best of each chip are simulated, and the winner is chosen by its goodput there
+    simulate    the short list is simulated as `trials` says, and its goodput there decides
     """
 
     stacks: tuple[str, ...] | None = None
@@ -52,7 +55,8 @@ class Choices:
     prices: Mapping[str, float] | None = None
     system: str | None = None
     top: int = 3
-    simulate: bool = False
+    simulate: bool = SIMULATE
+    trials: Trials = field(default_factory=Trials)
 
 
 def plan(
@@ -75,8 +79,8 @@ def plan(
         raise InputError("No chip can run the model: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
     aim = objective or default_objective(found, work, limits)
     question = Question(work, targets or Targets(), limits, aim, confidence)
-    confirm = simulated(work, question.targets) if chosen.simulate else None
-    answer = _plan(found, question, chosen.top, split=chosen.split, confirm=confirm)
+    trials = chosen.trials if chosen.simulate else None
+    answer = _plan(found, question, chosen.top, split=chosen.split, trials=trials)
     return replace(answer, refused=refused | answer.refused)
 
 

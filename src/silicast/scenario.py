@@ -217,12 +217,19 @@ class Targets:
 
     ttft_ms: float | None = None
     tpot_ms: float | None = None
+    e2e_ms: float | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if value is not None and not _within(value, np.finfo(float).tiny, np.finfo(float).max):
                 raise InputError(f"{item.name} must be positive, in ms, got {_show(value)}.")
+
+    @property
+    def stated(self) -> dict[str, float]:
+        """Those that there are in ms, by what they limit: ttft, tpot, e2e."""
+        known = {"ttft": self.ttft_ms, "tpot": self.tpot_ms, "e2e": self.e2e_ms}
+        return {name: value for name, value in known.items() if value is not None}
 
     def on(self, workload: Workload) -> "Targets":
         """Those that the workload can meet or miss: without a second output token there is no TPOT."""

@@ -14,17 +14,23 @@ from silicast.cli import options as o
 from silicast.cli import scenario
 from silicast.errors import InputError, not_found
 from silicast.planning.question import Budget, Objective
+from silicast.planning.trials import Trials
 from silicast.report.document import emit
 from silicast.report.plan import mix_document, plan_document, render, render_mix
 from silicast.report.plan_html import write_plan
 from silicast.report.screen import screen
 from silicast.scenario import Workload
+from silicast.serving.measures import SLO_PERCENTILE
+from silicast.traces import read_trace
+from silicast.units import duration_ms
 
 Chips = Annotated[
     list[str] | None, typer.Option("--chip", help="Candidate chip; repeat it. Without: all datacentre chips on sale.")
 ]
 Vendors = Annotated[str | None, typer.Option(help="Only these vendors, such as AMD,Huawei.")]
 ExcludeVendors = Annotated[str | None, typer.Option(help="None of these vendors.")]
+InputTokens = Annotated[int | None, typer.Option(help="Input tokens per request (default 4096, or of the trace).")]
+OutputTokens = Annotated[int | None, typer.Option(help="Output tokens per request (default 1024, or of the trace).")]
 Devices = Annotated[int | None, typer.Option(help="Most devices of the whole deployment.")]
 Packages = Annotated[int | None, typer.Option(help="Most packages of the whole deployment.")]
 UsdPerHour = Annotated[float | None, typer.Option(help="Most USD per hour.")]
@@ -43,7 +49,20 @@ Available = Annotated[
 Top = Annotated[int, typer.Option(help="Deployments of the best chip to show.")]
 
 Simulate = Annotated[
-    bool, typer.Option("--simulate", help="Simulate the best of each chip under traffic: goodput decides.")
+    bool | None,
+    typer.Option(
+        "--simulate/--no-simulate",
+        help="Simulate the short list: goodput decides (default: with numba).",
+        show_default=False,
+    ),
+]
+E2e = Annotated[str | None, typer.Option(help="Target for the E2E latency: 30s, or a number in ms.")]
+Percentile = Annotated[float, typer.Option(help="Percent of the simulated requests that must meet all targets.")]
+Limit = Annotated[
+    list[str] | None, typer.Option(help="Limit of the simulation, such as p99_ttft=4s or mean_e2el=20s; repeat it.")
+]
+Replay = Annotated[
+    Path | None, typer.Option(help="Trace that gives lengths, rate and arrivals (Azure, BurstGPT, Mooncake, own CSV).")
 ]
 
 
@@ -52,13 +71,17 @@ def command(
     chip: Chips = None,
     vendors: Vendors = None,
     exclude_vendors: ExcludeVendors = None,
-    input_tokens: o.InputTokens = 4096,
-    output_tokens: o.OutputTokens = 1024,
+    input_tokens: InputTokens = None,
+    output_tokens: OutputTokens = None,
     prefix_hit: o.PrefixHit = 0.0,
     rate: o.Rate = None,
     concurrency: o.Concurrency = None,
     ttft: o.Ttft = "2s",
     tpot: o.Tpot = "50ms",
+    e2e: E2e = None,
+    percentile: Percentile = SLO_PERCENTILE,
+    limit: Limit = None,
+    replay: Replay = None,
     devices: Devices = None,
     packages: Packages = None,
     usd_per_hour: UsdPerHour = None,
@@ -73,7 +96,7 @@ def command(
     mtp_acceptance: o.MtpAcceptance = planner.ACCEPTED,
     mixed_only: MixedOnly = False,
     top: Top = 3,
-    simulate: Simulate = False,
+    simulate: Simulate = None,
     available: Available = None,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained report to this file.")] = None,
     as_json: o.AsJson = False,
@@ -81,13 +104,15 @@ def command(
     scenario.positive("top", top)
     chips = candidates(chip or [], vendors, exclude_vendors)
     budget = Budget(devices, packages, usd_per_hour, max_mw)
-    work = Workload(input_tokens, output_tokens, prefix_hit, concurrency, rate)
+    work = workload(replay, input_tokens, output_tokens, prefix_hit, concurrency, rate)
+    trials = Trials(percentile, limits(limit or []), None if replay is None else str(replay))
     draft = scenario.speculation(mtp_tokens, mtp_acceptance)
     choices = planner.Choices(
         tuple(stack) if stack else None, recast, mtp_tokens, mtp_acceptance if mtp_tokens else float(draft.acceptance),
-        not mixed_only, prices(price or []), system, top, simulate,
+        not mixed_only, prices(price or []), system, top,
+        planner.SIMULATE if simulate is None else simulate, trials,
     )  # fmt: skip
-    aim, targets = aimed(objective), scenario.targets(ttft, tpot)
+    aim, targets = aimed(objective), scenario.targets(ttft, tpot, e2e)
     if available:
         told = planner.mix(model, stock(available), work, targets, budget, aim, confidence, choices)
         inputs = {"model": model, **asdict(work), **asdict(targets), "budget": asdict(budget), "confidence": confidence}
@@ -98,7 +123,7 @@ def command(
         write_plan(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
     if as_json:
         inputs = {"model": model, "chips": chips, **asdict(work), **asdict(targets), "budget": asdict(budget),
-                  "objective": answer.question.objective, "confidence": confidence}  # fmt: skip
+                  "objective": answer.question.objective, "confidence": confidence, "simulated": asdict(trials)}  # fmt: skip
         emit(plan_document(answer, inputs))
         return
     render(answer, screen())
@@ -155,6 +180,35 @@ def stock(pairs: Sequence[str]) -> dict[str, int]:
             raise InputError(f"--available takes CHIP=PACKAGES, such as h100-sxm=64; got '{pair[:60]}'.")
         found[name] = int(text)
     return found
+
+
+def limits(pairs: Sequence[str]) -> dict[str, float]:
+    """`MEASURE=TIME` pairs in ms. Raises InputError."""
+    found = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise InputError(f"--limit takes MEASURE=TIME, such as p99_ttft=4s; got '{pair[:60]}'.")
+        found[name] = duration_ms(text)
+    return found
+
+
+def workload(
+    replay: Path | None, inputs: int | None, outputs: int | None, hit: float, concurrency: float | None,
+    rate: float | None,
+) -> Workload:  # fmt: skip
+    """Lengths and load as given, or those of a trace: means, and the mean rate where no load is given."""
+    if replay is None:
+        return Workload(inputs or 4096, outputs or 1024, hit, concurrency, rate)
+    if inputs is not None or outputs is not None:
+        raise InputError("A trace brings its lengths: leave out --input-tokens and --output-tokens, or --replay.")
+    sent = read_trace(replay).requests
+    span = float(sent.arrival[-1])
+    if rate is None and concurrency is None:
+        if not span > 0:
+            raise InputError(f"All requests of {replay.name} arrive at once: give --rate or --concurrency.")
+        rate = (sent.arrival.size - 1) / span
+    return Workload(float(sent.input_tokens.mean()), float(sent.output_tokens.mean()), hit, concurrency, rate)
 
 
 def aimed(text: str | None) -> Objective | None:

@@ -7,9 +7,9 @@ from silicast.units import duration_ms
 MOST_DRAFTS = 8
 
 
-def targets(ttft: str, tpot: str) -> Targets:
+def targets(ttft: str, tpot: str, e2e: str | None = None) -> Targets:
     """Latency targets from text."""
-    return Targets(duration_ms(ttft), duration_ms(tpot))
+    return Targets(duration_ms(ttft), duration_ms(tpot), None if e2e is None else duration_ms(e2e))
 
 
 def speculation(tokens: int, acceptance: float) -> Speculation:

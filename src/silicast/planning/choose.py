@@ -170,9 +170,8 @@ def best_per_device(pool: PoolModel, space: Layout, workload: Workload, targets:
     steady = pool.closed(candidates.layout, workload, candidates.sequences)
     rate = steady.requests / np.asarray(candidates.layout.devices)[:, None]
     miss = np.zeros(rate.shape)
-    for target, seconds in ((targets.ttft_ms, steady.ttft), (targets.tpot_ms, steady.tpot)):
-        if target is not None:
-            miss = np.maximum(miss, np.log(seconds * 1e3 / target))
+    for name, target in targets.stated.items():
+        miss = np.maximum(miss, np.log(getattr(steady, name) * 1e3 / target))
     return np.asarray(np.where(_beyond(miss) <= 0, rate, 0).max(axis=0))
 
 
@@ -196,11 +195,10 @@ def _beyond(excess: Array) -> Array:
 
 
 def _excess(steady: Steady, targets: Targets) -> Array:
-    """How far the worse of the two means is beyond its target, as log ratio; 0 or less = met."""
+    """How far the worst of the means is beyond its target, as log ratio; 0 or less = met."""
     worst = np.full(median(steady.ttft).shape, -np.inf)
-    for target, seconds in ((targets.ttft_ms, steady.ttft), (targets.tpot_ms, steady.tpot)):
-        if target is not None:
-            worst = np.maximum(worst, np.log(median(seconds) * 1e3 / target))
+    for name, target in targets.stated.items():
+        worst = np.maximum(worst, np.log(median(getattr(steady, name)) * 1e3 / target))
     return worst
 
 

@@ -21,7 +21,7 @@ WATTS_PER_MW = 1e6
 class Margin:
     """Factors from points to the end of the draws that a confidence asks for, by group of rows: `(group,)`.
 
-    `ttft` and `tpot` lengthen; `requests`, of which a rate needs more units then, shrinks; all 1 without one.
+    `ttft` and `tpot` lengthen; `requests`, the load that a unit carries, shrinks; all 1 without one.
     """
 
     ttft: Array
@@ -45,7 +45,7 @@ class Deployments:
     devices, packages, usd_per_hour, watts   NaN where a price or a power is not known
     requests                                 requests/s that are served
     output, total                            output and input + output tokens/s
-    ttft, tpot                               seconds, at the end of the draws that the confidence asks for
+    ttft, tpot, e2e                          seconds, at the end of the draws that the confidence asks for
     score                                    to be minimised: what the objective counts, per output token/s
     """
 
@@ -60,6 +60,7 @@ class Deployments:
     total: Array
     ttft: Array
     tpot: Array
+    e2e: Array
     score: Array
 
     def __len__(self) -> int:
@@ -102,11 +103,11 @@ def deployments(units: Units, variants: Sequence[Variant], question: Question, m
         count = np.ceil(np.asarray(work.rate) / (LET_IN * units.requests * margin.requests))
         requests = np.full(count.shape, float(np.asarray(work.rate)))
     elif work.concurrency is not None:
-        count = np.ceil(np.asarray(work.concurrency) / (units.requests * units.e2e))
+        count = np.ceil(np.asarray(work.concurrency) / (units.requests * units.e2e * margin.requests))
         requests = np.asarray(work.concurrency) / units.e2e
     else:
         count = _filled(units, variants, question)
-        requests = count * units.requests
+        requests = count * units.requests * margin.requests
     devices, packages, usd, watts = _taken(units, variants, count)
     output = requests * np.asarray(work.output_tokens)
     weight = {"cost": usd, "packages": packages, "devices": devices, "power": watts}
@@ -114,7 +115,8 @@ def deployments(units: Units, variants: Sequence[Variant], question: Question, m
     return Deployments(
         units, count, devices, packages, usd, watts, requests, output,
         requests * (np.asarray(work.output_tokens) + np.asarray(work.input_tokens)),
-        units.ttft * margin.ttft, units.tpot * margin.tpot, score,
+        units.ttft * margin.ttft, units.tpot * margin.tpot,
+        units.ttft * margin.ttft + (units.e2e - units.ttft) * margin.tpot, score,
     )  # fmt: skip
 
 
@@ -163,15 +165,11 @@ def limits_of(question: Question) -> dict[str, float]:
 
 def excesses(found: Deployments, question: Question) -> dict[str, Array]:
     """By constraint: the value over its limit (1 or less = met). A price or power that is not known is not within."""
-    targets = question.targets
     values = {"devices": found.devices, "packages": found.packages, "usd_per_hour": found.usd_per_hour,
               "mw": found.watts}  # fmt: skip
     limits = limits_of(question)
     over = {name: np.nan_to_num(values[name] / limit, nan=np.inf) for name, limit in limits.items()}
-    for name, target, seconds in (("ttft", targets.ttft_ms, found.ttft), ("tpot", targets.tpot_ms, found.tpot)):
-        if target is not None:
-            over[name] = seconds * 1e3 / target
-    return over
+    return over | {name: getattr(found, name) * 1e3 / target for name, target in question.targets.stated.items()}
 
 
 def within(found: Deployments, question: Question) -> Array:

@@ -13,6 +13,7 @@ from silicast.planning.deployments import WATTS_PER_MW, Deployments, excesses
 from silicast.planning.economics import usd_per_million
 from silicast.planning.outlook import Outlook, layouts_of, scores
 from silicast.planning.question import Question
+from silicast.planning.trials import Trial
 from silicast.planning.units import Space, Units
 from silicast.scenario import Deployment, Layout, Pool, Precision, Role, Speculation
 
@@ -61,6 +62,7 @@ class PoolChoice:
 class Option:
     """One deployment. `sure` is the share of the draws in which every target holds; `held_by` stops a larger batch.
 
+    `trial` is what a simulation says of its units.
     `estimates` by metric, units in the key; `score` in units of the objective; `samples` are its draws.
     """
 
@@ -77,6 +79,7 @@ class Option:
     sure: float
     held_by: str
     samples: Array = field(repr=False)
+    trial: Trial | None = None
 
     @property
     def name(self) -> str:
@@ -161,6 +164,7 @@ def _estimates(found: Deployments, look: Outlook, row: int, question: Question, 
     known: dict[str, tuple[Array, str]] = {
         "ttft_ms": (look.ttft[row] * 1e3, "ms"),
         "tpot_ms": (look.tpot[row] * 1e3, "ms"),
+        "e2e_ms": (look.e2e[row] * 1e3, "ms"),
         "tokens_per_s_per_user": (1 / look.tpot[row], "tokens/s"),
         "requests_per_s": (look.served[row], "requests/s"),
         "output_tokens_per_s": (output, "tokens/s"),
@@ -178,11 +182,10 @@ def _estimates(found: Deployments, look: Outlook, row: int, question: Question, 
 
 
 def _sure(look: Outlook, row: int, question: Question) -> float:
-    """Share of the draws in which both means meet their targets and the load is served."""
-    targets, good = question.targets, np.ones(look.ttft[row].shape, dtype=bool)
-    for target, seconds in ((targets.ttft_ms, look.ttft[row]), (targets.tpot_ms, look.tpot[row])):
-        if target is not None:
-            good &= seconds * 1e3 <= target
+    """Share of the draws in which the means meet their targets and the load is served."""
+    good = np.ones(look.ttft[row].shape, dtype=bool)
+    for name, target in question.targets.stated.items():
+        good &= getattr(look, name)[row] * 1e3 <= target
     if question.workload.rate is not None:
         good &= look.able[row] >= float(np.asarray(question.workload.rate))
     return float(np.mean(good))
@@ -205,7 +208,7 @@ def held_back(found: Deployments, row: int, question: Question, space: Space, ra
     over = excesses(after, question)
     slow = dict(zip(("ttft", "tpot"), ratios, strict=True))
     broken = [name for name, value in over.items() if value[0] * slow.get(name, 1.0) > 1]
-    latencies = [name.upper() for name in broken if name in slow]
+    latencies = [name.upper() for name in broken if name in question.targets.stated]
     if latencies:
         return f"the {' and '.join(latencies)} target{'s' if len(latencies) > 1 else ''}"
     return "the budget" if broken else "no gain in output"

@@ -22,6 +22,7 @@ class Outlook:
 
     ttft: Array
     tpot: Array
+    e2e: Array
     able: Array
     served: Array
     sequences: Array
@@ -42,7 +43,7 @@ def outlook(space: Space, found: Deployments, question: Question, draws: int) ->
     for kind in kinds:
         rows = np.flatnonzero((units.prefill == kind[0]) & (units.decode == kind[1]))
         look = _mixed if kind[0] < 0 else _pair
-        parts.append(look((space, drawing), kind, units.pick(rows), found.count[rows], question))
+        parts.append(look((space, drawing), kind, found.pick(rows), question))
         places.append(rows)
     back = np.argsort(np.concatenate(places))
     return Outlook(*(np.concatenate([getattr(part, item.name) for part in parts])[back] for item in fields(Outlook)))
@@ -51,40 +52,46 @@ def outlook(space: Space, found: Deployments, question: Question, draws: int) ->
 Spaces = tuple[Space, Space]
 
 
-def _mixed(spaces: Spaces, kind: tuple[int, int], units: Units, count: Array, question: Question) -> Outlook:
+def _mixed(spaces: Spaces, kind: tuple[int, int], found: Deployments, question: Question) -> Outlook:
+    units, count = found.units, found.count
     points, pool = (space.variants[kind[1]].pool for space in spaces)
     layout, work = spaces[0].layout(kind[1], units.decode_row), question.workload
     ranks = np.asarray(layout.attention_dp)
     batch = units.sequences
-    if work.rate is not None:
+    if work.concurrency is not None:
+        batch = np.asarray(work.concurrency) / (count * ranks)
+    elif _loaded(found, question):
         grid = np.maximum(batch * np.geomspace(1 / SPAN, 1, GRID)[:, None], LEAST_SEQUENCES)
         wide = layout.pick(np.tile(np.arange(len(units)), GRID))
-        batch = _under_load(points.closed(wide, work, grid.reshape(-1)), grid, count, question)
-    elif work.concurrency is not None:
-        batch = np.asarray(work.concurrency) / (count * ranks)
+        batch = _under_load(points.closed(wide, work, grid.reshape(-1)), grid, found, question)
     now = pool.closed(layout, work, batch)
     most = now if batch is units.sequences else pool.closed(layout, work, units.sequences)
-    return _told(now, most, count, batch, question)
+    return _told(now, most, found, batch, question)
 
 
-def _pair(spaces: Spaces, kind: tuple[int, int], units: Units, count: Array, question: Question) -> Outlook:
+def _loaded(found: Deployments, question: Question) -> bool:
+    """Whether the units get less than they can carry."""
+    return question.loaded or bool(np.any(found.requests < found.count * found.units.requests * (1 - 1e-9)))
+
+
+def _pair(spaces: Spaces, kind: tuple[int, int], found: Deployments, question: Question) -> Outlook:
     points, drawing = spaces
-    batch = units.sequences
-    if question.loaded:
+    units, batch = found.units, found.units.sequences
+    if _loaded(found, question):
         grid = batch * np.geomspace(1 / SPAN, 1, GRID)[:, None]
         wide = units.pick(np.tile(np.arange(len(units)), GRID))
         steady = _pair_steady(points, kind, wide, grid.reshape(-1), question)
-        batch = _under_load(steady, grid, count, question)
+        batch = _under_load(steady, grid, found, question)
     now = _pair_steady(drawing, kind, units, batch, question)
     most = now if batch is units.sequences else _pair_steady(drawing, kind, units, units.sequences, question)
-    return _told(now, most, count, batch, question)
+    return _told(now, most, found, batch, question)
 
 
-def _under_load(steady: Steady, grid: Array, count: Array, question: Question) -> Array:
+def _under_load(steady: Steady, grid: Array, found: Deployments, question: Question) -> Array:
     """The batch at which a unit has its share of the load, by interpolation; at most the one it was chosen with."""
-    work = question.workload
-    passed = steady.requests if work.rate is not None else steady.requests * steady.e2e
-    wanted = np.asarray(work.rate if work.rate is not None else work.concurrency) / count
+    closed, count = question.workload.concurrency, found.count
+    passed = steady.requests if closed is None else steady.requests * steady.e2e
+    wanted = (found.requests if closed is None else np.asarray(closed)) / count
     curve = np.maximum.accumulate(passed.reshape(grid.shape), axis=0)
     return np.array([np.interp(wanted[row], curve[:, row], grid[:, row]) for row in range(count.size)])
 
@@ -100,16 +107,16 @@ def _pair_steady(space: Space, kind: tuple[int, int], units: Units, batch: Array
     return paired_steady(space, kind, (own, prefilled(prefill, own, work)), (layout, step), sizes, (work, travel))
 
 
-def _told(now: Steady, most: Steady, count: Array, batch: Array, question: Question) -> Outlook:
+def _told(now: Steady, most: Steady, found: Deployments, batch: Array, question: Question) -> Outlook:
     """`now` is the state under the load, `most` the one at the batch that the unit was chosen with."""
-    work, many = question.workload, count[:, None]
+    work, many = question.workload, found.count[:, None]
     able = many * _drawn(most.requests)
     served = many * _drawn(now.requests)
     if work.rate is not None:
         served = np.minimum(able, np.asarray(work.rate))
     elif work.concurrency is not None:
         served = np.asarray(work.concurrency) / _drawn(now.e2e)
-    return Outlook(_drawn(now.ttft), _drawn(now.tpot), able, served, batch)
+    return Outlook(_drawn(now.ttft), _drawn(now.tpot), _drawn(now.e2e), able, served, batch)
 
 
 def _drawn(values: Array) -> Array:
@@ -118,8 +125,18 @@ def _drawn(values: Array) -> Array:
 
 def states(outlook: Outlook, question: Question) -> tuple[Array, Array]:
     """TTFT and TPOT in seconds at the end of the draws that the confidence asks for, by row."""
-    ttft, tpot = (np.quantile(values, question.confidence, axis=1) for values in (outlook.ttft, outlook.tpot))
-    return ttft, tpot
+    return _state(outlook, question, "ttft"), _state(outlook, question, "tpot")
+
+
+def _state(outlook: Outlook, question: Question, name: str) -> Array:
+    return np.asarray(np.quantile(getattr(outlook, name), question.confidence, axis=1))
+
+
+def in_time(outlook: Outlook, question: Question) -> Array:
+    """Whether the asked end of the draws is within every target, by row."""
+    stated = question.targets.stated.items()
+    met = [_state(outlook, question, name) * 1e3 <= target for name, target in stated]
+    return np.asarray(np.all(met, axis=0)) if met else np.ones(len(outlook.ttft), dtype=bool)
 
 
 def scores(found: Deployments, outlook: Outlook) -> Array:

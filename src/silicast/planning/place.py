@@ -118,8 +118,9 @@ def _loaded(pool: PoolModel, space: Layout, workload: Workload, targets: Targets
 
 def _choose(pool: PoolModel, space: Layout, workload: Workload, targets: Targets, sequences: Array, over: Array) -> int:
     steady = pool.closed(space, workload, sequences)
-    ttft, tpot = steady.ttft * 1e3 / (targets.ttft_ms or np.inf), steady.tpot * 1e3 / (targets.tpot_ms or np.inf)
-    missed = over | (np.maximum(ttft, tpot) > 1)
+    missed = over.copy()
+    for name, target in targets.stated.items():
+        missed |= getattr(steady, name) * 1e3 > target
     return int(np.lexsort((np.where(over, -steady.requests, steady.tpot), missed, over))[0])
 
 

@@ -1,10 +1,9 @@
 """The planner: every deployment in closed form, the best of each chip with its range, the front, and why.
 
-Targets are compared with means: that is what the closed form knows. `Confirm` is the place of a simulation, which
-counts the requests that meet all targets.
+The closed form compares means with the targets; the simulation of the short list counts the requests that meet them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -14,15 +13,16 @@ from numpy.typing import NDArray
 
 from silicast.errors import DoesNotFitError, InputError
 from silicast.estimate import DRAWS
+from silicast.planning.contest import Agreement, contest
 from silicast.planning.deployments import Deployments, Margin, deployments, within
 from silicast.planning.options import Option, held_back, option
 from silicast.planning.outlook import layouts_of, scores
 from silicast.planning.pareto import front
 from silicast.planning.question import OBJECTIVES, Question
 from silicast.planning.shortlist import MOST, Short, short_list
+from silicast.planning.trials import Trial, Trials
 from silicast.planning.units import Space, Units, units
 from silicast.planning.variants import Variant
-from silicast.scenario import Deployment
 
 Array = NDArray[Any]
 
@@ -32,17 +32,6 @@ MOST_CROSSED = 8
 FRONT_POINTS = 60
 #: two candidates are told apart where one is better in this share of the draws
 APART = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """What a simulation says of a deployment: requests/s that meet all targets, and whether enough of them do."""
-
-    goodput: float
-    met: bool
-
-
-Confirm = Callable[[Sequence[Deployment]], Sequence[Confirmation]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +50,8 @@ class Plan:
     """The answer. `options` are the best of each chip, best first; `others` the next ones of the best chip.
 
     `evaluated` deployments took `seconds`; `refused` chips by reason; `bills` say price and power by chip;
-    `confirmed` = (simulated, of them otherwise than the closed form says), None where nobody simulated.
+    `trials` say how the short list was simulated, `agreement` how often closed form and simulation disagree; None where
+    nothing was.
     """
 
     model: str
@@ -74,7 +64,8 @@ class Plan:
     refused: dict[str, str]
     bills: dict[str, str]
     notes: tuple[str, ...]
-    confirmed: tuple[int, int] | None = None
+    agreement: Agreement | None = None
+    trials: Trials | None = None
 
     @property
     def best(self) -> Option:
@@ -109,11 +100,12 @@ def plan(
     top: int = 3,
     draws: int = DRAWS,
     split: bool = True,
-    confirm: Confirm | None = None,
+    trials: Trials | None = None,
 ) -> Plan:
     """The best deployments of `variants`, all of one model. Raises DoesNotFitError, and InputError where none is left.
 
-    `top` options of the best chip are told; `split` also tries prefill and decode in pools of their own.
+    `top` options of the best chip are told; `split` also tries prefill and decode in pools of their own; with `trials`
+    the short list is simulated, and its goodput there decides.
     """
     if not variants:
         raise InputError("Name at least one chip to plan with.")
@@ -126,9 +118,12 @@ def plan(
     seconds = perf_counter() - started
     names, groups = groups_of(space, every)
     short = short_list(space, points, question, groups, (draws, max(MOST, top)))
-    told = _options(space, points, short, question, top)
+    said: Sequence[Trial | None] = [None] * short.rows.size
+    agreement = None
+    if trials is not None:
+        short, said, agreement = contest(space, points, short, question, groups, trials)
+    told = _options(space, points, short, said, question, top)
     best = sorted((options[0] for options in told.values()), key=lambda one: (not one.met, _pessimistic(one, question)))
-    best, confirmed = _confirmed(best, variants[0].pool.model.id, question, confirm)
     refused = {variants[place].chip.id: why for place, why in space.refused.items()}
     refused |= dict.fromkeys(sorted({*names} - {*told}), "no deployment meets the targets within the budget")
     return Plan(
@@ -136,7 +131,7 @@ def plan(
         _front(space, points, question),
         len(every), seconds, {name: why for name, why in refused.items() if name not in told},
         {one.chip.id: f"{one.bill.price_note}; {one.bill.power_note}" for one in variants},
-        _notes(variants, question), confirmed,
+        _notes(variants, question, trials), agreement, trials,
     )  # fmt: skip
 
 
@@ -152,7 +147,9 @@ def groups_of(space: Space, every: Units) -> tuple[list[str], Array]:
     return names, groups
 
 
-def _options(space: Space, points: Deployments, short: Short, question: Question, top: int) -> dict[str, list[Option]]:
+def _options(
+    space: Space, points: Deployments, short: Short, trials: Sequence[Trial | None], question: Question, top: int
+) -> dict[str, list[Option]]:
     """The best options of each chip by the pessimistic end of their score; those that meet the targets first."""
     worst = np.quantile(scores(short.found, short.look), question.confidence, axis=1)
     told: dict[str, list[Option]] = {}
@@ -161,9 +158,8 @@ def _options(space: Space, points: Deployments, short: Short, question: Question
         options = told.setdefault(names[groups[place]], [])
         if len(options) < top:
             held_by = held_back(points, int(short.rows[place]), question, space, short.ratios[:, place])
-            options.append(
-                option(space, short.found, short.look, int(place), question, bool(short.met[place]), held_by)
-            )
+            one = option(space, short.found, short.look, int(place), question, bool(short.met[place]), held_by)
+            options.append(replace(one, trial=trials[place]))
     return told
 
 
@@ -171,23 +167,9 @@ def _pessimistic(one: Option, question: Question) -> float:
     return float(np.quantile(one.samples, question.confidence))
 
 
-def _confirmed(
-    best: list[Option], model: str, question: Question, confirm: Confirm | None
-) -> tuple[list[Option], tuple[int, int] | None]:
-    """The options in the order in which a simulation sees them: goodput instead of the closed form's requests/s."""
-    if confirm is None:
-        return best, None
-    said = confirm([one.deployment(model) for one in best])
-    other = sum(one.met != told.met for one, told in zip(best, said, strict=True))
-    factors = [one.estimates["requests_per_s"].value / max(told.goodput, 1e-9)
-               for one, told in zip(best, said, strict=True)]  # fmt: skip
-    order = sorted(range(len(best)), key=lambda i: (not said[i].met, _pessimistic(best[i], question) * factors[i]))
-    return [replace(best[i], met=said[i].met) for i in order], (len(best), other)
-
-
 def _front(space: Space, found: Deployments, question: Question) -> tuple[Point, ...]:
     """Tokens/s/user against output tokens/s/device, of each chip: deployments that meet all but the TPOT target."""
-    free = replace(question, targets=replace(question.targets, tpot_ms=None))
+    free = replace(question, targets=replace(question.targets, tpot_ms=None, e2e_ms=None))
     good = within(found, free)
     names, groups = groups_of(space, found.units)
     points = []
@@ -213,8 +195,10 @@ def _point(space: Space, found: Deployments, row: int, name: str) -> Point:
     )  # fmt: skip
 
 
-def _notes(variants: Sequence[Variant], question: Question) -> tuple[str, ...]:
-    notes = ["The search compared closed-form means with the targets, not percentiles of simulated requests."]
+def _notes(variants: Sequence[Variant], question: Question, trials: Trials | None) -> tuple[str, ...]:
+    notes = []
+    if trials is None:
+        notes.append("The search compared closed-form means with the targets, not percentiles of requests.")
     notes.append(f"Ranked by {OBJECTIVES[question.objective]}, at the end of the draws that --confidence "
                  f"{question.confidence:g} asks for.")  # fmt: skip
     if len(variants) > MOST_CROSSED:

@@ -19,6 +19,7 @@ Array = NDArray[Any]
 SHOWN = {
     "ttft": ("TTFT of {:,.0f} ms", "--ttft"),
     "tpot": ("TPOT of {:,.1f} ms", "--tpot"),
+    "e2e": ("E2E of {:,.0f} ms", "--e2e"),
     "devices": ("{:,.0f} devices", "--devices"),
     "packages": ("{:,.0f} packages", "--packages"),
     "usd_per_hour": ("{:,.2f} USD/h", "--usd-per-hour"),
@@ -45,7 +46,7 @@ def relaxations(found: Deployments, question: Question) -> list[Relaxation]:
     """Constraints of which one alone, relaxed, lets something through; the smallest change first."""
     over = excesses(found, question)
     possible = np.isfinite(found.score)
-    known = {"ttft": question.targets.ttft_ms, "tpot": question.targets.tpot_ms} | limits_of(question)
+    known = question.targets.stated | limits_of(question)
     changes = []
     for name, excess in over.items():
         others = possible & np.isfinite(excess)
@@ -66,7 +67,7 @@ def _rounded(name: str, value: float) -> float:
 
 def refusal(space: Space, found: Deployments, question: Question) -> str:
     """Why nothing in `found` meets the question, in one to three sentences."""
-    floors = [text for name in ("ttft", "tpot") if (text := _floor(space, found, question, name))]
+    floors = [text for name in question.targets.stated if (text := _floor(space, found, question, name))]
     if floors:
         return " ".join(floors)
     changes = relaxations(found, question)
@@ -78,7 +79,7 @@ def refusal(space: Space, found: Deployments, question: Question) -> str:
     beyond = np.stack(list(over.values()))
     worst = np.where(np.isfinite(found.score), np.max(beyond, axis=0), np.inf)
     row = int(np.lexsort((worst, np.sum(beyond > 1, axis=0) + len(over) * np.isinf(worst)))[0])
-    known = {"ttft": question.targets.ttft_ms, "tpot": question.targets.tpot_ms} | limits_of(question)
+    known = question.targets.stated | limits_of(question)
     both = [
         str(Relaxation(name, scale * float(known[name] or 0), _rounded(name, scale * float(known[name] or 0) * one)))
         for name, excess in over.items()
@@ -90,18 +91,18 @@ def refusal(space: Space, found: Deployments, question: Question) -> str:
 
 def _floor(space: Space, found: Deployments, question: Question, name: str) -> str:
     """The least value of a target that any candidate reaches, where that is above the target; else empty."""
-    target = question.targets.ttft_ms if name == "ttft" else question.targets.tpot_ms
-    seconds = found.ttft if name == "ttft" else found.tpot
+    target, seconds = question.targets.stated[name], getattr(found, name)
     row = int(np.argmin(seconds))
     least = float(seconds[row]) * 1e3
-    if target is None or least <= target:
+    if least <= target:
         return ""
-    place, layout, _ = layouts_of(space, found.units, row)[0 if name == "ttft" else -1]
+    early = name == "ttft" or (name == "e2e" and float(found.ttft[row]) > float(seconds[row]) / 2)
+    place, layout, _ = layouts_of(space, found.units, row)[0 if early else -1]
     variant = space.variants[place]
     pool, work = variant.pool, question.workload
-    load = pool.full_chunk(work) if name == "ttft" else decode_load(pool, work, float(found.units.sequences[row]))
+    load = pool.full_chunk(work) if early else decode_load(pool, work, float(found.units.sequences[row]))
     told = explained(pool.staged_step(load, layout), pool.machine.tiers())
-    step = "prefill" if name == "ttft" else "decode step"
+    step = "prefill" if early else "decode step"
     shown = SHOWN[name][0]
     return (
         f"{shown.format(target)} is below the floor of every candidate: {shown.format(_rounded(name, least))} on "

@@ -1,6 +1,7 @@
 """The short list of a search in draws: rows that may turn out best, and which of them meet the targets there."""
 
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from silicast.errors import InputError
 from silicast.planning.deployments import Deployments, Margin, deployments, within
-from silicast.planning.outlook import Outlook, outlook, shortlist, states
+from silicast.planning.outlook import Outlook, in_time, outlook, shortlist, states
 from silicast.planning.question import Question
 from silicast.planning.refusals import refusal
 from silicast.planning.units import Space
@@ -33,6 +34,15 @@ class Short:
     met: Array
     ratios: Array
 
+    @property
+    def draws(self) -> int:
+        """Draws of each number."""
+        return int(self.look.ttft.shape[1])
+
+    def pick(self, rows: Any) -> "Short":
+        """Some of the rows."""
+        return Short(self.rows[rows], self.found.pick(rows), self.look.pick(rows), self.met[rows], self.ratios[:, rows])
+
 
 def short_list(space: Space, points: Deployments, question: Question, groups: Array, sizes: tuple[int, int]) -> Short:
     """The best rows of each group in draws; `sizes` are (draws, rows of a group).
@@ -42,7 +52,7 @@ def short_list(space: Space, points: Deployments, question: Question, groups: Ar
     """
     draws, most = sizes
     none = Margin.none(int(groups.max()) + 1)
-    first = _drawn(space, points, _best(points, question, groups, most), question, draws)
+    first = drawn_rows(space, points, _best(points, question, groups, most), question, draws)
     if not first.rows.size:
         raise InputError(refusal(space, points, question))
     settled = set(groups[first.rows[first.met]].tolist())
@@ -58,8 +68,8 @@ def short_list(space: Space, points: Deployments, question: Question, groups: Ar
         found = deployments(points.units, space.variants, question, room.of(groups))
         order = ranked(found, within(found, question))
         rows = [_with_margins(found, order[groups[order] == group], _at(margin, group), question) for group in missing]
-        tried.append(_drawn(space, found, np.concatenate(rows), question, draws))
-    return _joined([one for one in tried if one.rows.size])
+        tried.append(drawn_rows(space, found, np.concatenate(rows), question, draws))
+    return joined([one for one in tried if one.rows.size])
 
 
 def ranked(found: Deployments, good: Array) -> Array:
@@ -92,24 +102,21 @@ def _place_within(groups: Array) -> Array:
     return places
 
 
-def _drawn(space: Space, found: Deployments, rows: Array, question: Question, draws: int) -> Short:
+def drawn_rows(space: Space, found: Deployments, rows: Array, question: Question, draws: int) -> Short:
+    """The given rows in draws."""
     few = found.pick(rows)
     if not rows.size:
         none = np.zeros((0, draws))
-        look = Outlook(none, none, none, none, np.zeros(0))
+        look = Outlook(none, none, none, none, none, np.zeros(0))
         return Short(rows, few, look, np.zeros(0, dtype=bool), np.zeros((2, 0)))
     look = outlook(space, few, question, draws)
     ratios = np.stack(states(look, question)) / np.stack([few.units.ttft, few.units.tpot])
-    return Short(rows, few, look, meets(few, look, question), ratios)
+    return Short(rows, few, look, meets(look, question), ratios)
 
 
-def meets(found: Deployments, look: Outlook, question: Question) -> Array:
+def meets(look: Outlook, question: Question) -> Array:
     """Whether the asked end of the draws meets the targets and serves the load."""
-    ttft, tpot = states(look, question)
-    targets, good = question.targets, np.ones(len(found), dtype=bool)
-    for target, seconds in ((targets.ttft_ms, ttft), (targets.tpot_ms, tpot)):
-        if target is not None:
-            good &= seconds * 1e3 <= target
+    good = in_time(look, question)
     if question.workload.rate is not None:
         able = np.quantile(look.able, 1 - question.confidence, axis=1)
         good &= able >= np.asarray(question.workload.rate) * (1 - 1e-9)
@@ -139,17 +146,17 @@ def _at(margin: Margin, group: int) -> tuple[float, float]:
 def _with_margins(found: Deployments, order: Array, margin: tuple[float, float], question: Question) -> Array:
     """The best of the rows `order` of one group under every power of the margins of the two latencies."""
     ttft, tpot = found.ttft[order] * 1e3, found.tpot[order] * 1e3
-    most = question.targets.ttft_ms or np.inf, question.targets.tpot_ms or np.inf
-    slow = [tpot * margin[1] ** power <= most[1] for power in POWERS]
-    picked = [
-        order[np.flatnonzero((ttft * margin[0] ** power <= most[0]) & small)[:BATCHES]]
-        for power in POWERS
-        for small in slow
-    ]
+    after = found.e2e[order] * 1e3 - ttft
+    targets = question.targets
+    first, each, whole = (one or np.inf for one in (targets.ttft_ms, targets.tpot_ms, targets.e2e_ms))
+    picked = []
+    for late, slow in product((margin[0] ** power for power in POWERS), (margin[1] ** power for power in POWERS)):
+        good = (ttft * late <= first) & (tpot * slow <= each) & (ttft * late + after * slow <= whole)
+        picked.append(order[np.flatnonzero(good)[:BATCHES]])
     return np.unique(np.concatenate(picked))
 
 
-def _joined(parts: list[Short]) -> Short:
+def joined(parts: list[Short]) -> Short:
     """One short list, each row with one count once."""
     rows = np.concatenate([part.rows for part in parts])
     found = Deployments.joined([part.found for part in parts])

@@ -79,6 +79,10 @@ class Units:
         return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
 
+#: columns of `Units` that say what one is, whatever it is loaded with
+CUT = ("prefill", "decode", "prefill_row", "decode_row", "prefill_replicas", "decode_replicas")
+
+
 @dataclass(slots=True)
 class Space:
     """The variants of a question with their layouts, which `Units` point into; `refused` says what has none and why."""

@@ -14,8 +14,10 @@ from silicast.planning.mixes import Mix
 from silicast.planning.options import Option, PoolChoice
 from silicast.planning.plan import Plan
 from silicast.planning.question import OBJECTIVES, Objective, Question
+from silicast.planning.trials import Trials
 from silicast.report.document import document
 from silicast.report.numbers import compact, lengths, rounded, spread
+from silicast.report.plan_trials import agreement_line, demanded, simulated_line, trial_result, trial_rows
 
 #: metric -> (label, factor)
 METRICS: tuple[tuple[str, str, float], ...] = (
@@ -27,6 +29,7 @@ METRICS: tuple[tuple[str, str, float], ...] = (
     ("output_tokens_per_s_per_mw", "output tok/s/MW", 1.0),
     ("ttft_ms", "TTFT ms, mean", 1.0),
     ("tpot_ms", "TPOT ms, mean", 1.0),
+    ("e2e_ms", "E2E ms, mean", 1.0),
     ("tokens_per_s_per_user", "tok/s/user", 1.0),
 )
 COLUMNS_PER_TABLE = 3
@@ -69,16 +72,15 @@ def rest(answer: Plan) -> list[str]:
             + ("." if one.met else "; misses the targets.") for one in answer.options[MOST_OPTIONS:]]  # fmt: skip
 
 
-def question_line(question: Question) -> str:
+def question_line(question: Question, how: Trials | None = None) -> str:
     """What was asked, in one line."""
-    work, targets, budget = question.workload, question.targets, question.budget
+    work, budget = question.workload, question.budget
     load = "as many requests as the budget serves"
     if work.rate is not None:
-        load = f"{work.rate:g} requests/s"
+        load = f"{work.rate:.4g} requests/s"
     elif work.concurrency is not None:
         load = f"{work.concurrency:g} requests in flight"
-    limits = [f"mean {name} <= {value:g} ms" for name, value in (("TTFT", targets.ttft_ms), ("TPOT", targets.tpot_ms))
-              if value]  # fmt: skip
+    limits = [told] if (told := demanded(question, how)) else []
     known = (("devices", budget.devices, ""), ("packages", budget.packages, ""), ("USD/h", budget.usd_per_hour, ""),
              ("MW", budget.mw, ""))  # fmt: skip
     limits += [f"at most {value:g} {name}" for name, value, _ in known if value is not None]
@@ -88,14 +90,15 @@ def question_line(question: Question) -> str:
 def verdict(answer: Plan) -> list[str]:
     """The winner in one or two lines, and how sure it is."""
     best = answer.best
-    lines = [f"[bold]{escape(answer.model)}[/bold]: {question_line(answer.question)}"]
+    lines = [f"[bold]{escape(answer.model)}[/bold]: {question_line(answer.question, answer.trials)}"]
     if not best.met:
-        lines.append(f"[yellow]No deployment meets the targets at --confidence {answer.question.confidence:g}; "
-                     "the nearest ones are shown.[/yellow]")  # fmt: skip
+        how = f"at --confidence {answer.question.confidence:g}" if best.trial is None else "under simulated traffic"
+        lines.append(f"[yellow]No deployment meets the targets {how}; the nearest ones are shown.[/yellow]")
     lines.append(f"{'Best' if best.met else 'Nearest'}: [bold]{sizes(best)}[/bold], {pools(best)}: {numbers(best)}.")
+    lines += simulated_line(answer)
     lines.append(
-        f"All targets hold in {best.sure:.0%} of the draws; tier {best.score.tier}. What stops a larger batch: "
-        f"{best.held_by}."
+        f"The means are within all targets in {best.sure:.0%} of the draws; tier {best.score.tier}. "
+        f"What stops a larger batch: {best.held_by}."
     )
     other = answer.runner_up
     if other is not None and not answer.told_apart:
@@ -168,7 +171,8 @@ def rows(options: Sequence[Option]) -> list[list[str]]:
         cells = [one.estimates.get(key) for one in options]
         if any(cells):
             facts.append([label, *(spread(cell, factor) if cell else "" for cell in cells)])
-    facts.append(["targets hold in", *(f"{one.sure:.0%} of draws" for one in options)])
+    facts += trial_rows(options)
+    facts.append(["means within the targets in", *(f"{one.sure:.0%} of draws" for one in options)])
     facts.append(["decode bound by", *(one.pools[-1].bound_by for one in options)])
     facts.append(["a larger batch is stopped by", *(one.held_by for one in options)])
     return facts
@@ -217,8 +221,7 @@ def notes(answer: Plan) -> list[str]:
     """How many were evaluated, and the notes of the plan."""
     rate = answer.evaluated / max(answer.seconds, 1e-9)
     lines = [f"{answer.evaluated:,} deployments evaluated in {rounded(answer.seconds, 2)} s ({compact(rate)}/s)."]
-    if answer.confirmed is not None:
-        lines.append(f"{answer.confirmed[0]} were simulated; {answer.confirmed[1]} of them turned out otherwise.")
+    lines += agreement_line(answer)
     told = {chip for one in shown(answer) for chip in one.chips}
     lines += [f"{chip}: {bill}." for chip, bill in answer.bills.items() if chip in told]
     return [*lines, *answer.notes]
@@ -242,6 +245,7 @@ def plan_document(answer: Plan, inputs: dict[str, Any]) -> dict[str, Any]:
         ],
         "refused": answer.refused,
         "prices_and_power": answer.bills,
+        "agreement": answer.agreement,
         "deployments_evaluated": answer.evaluated,
         "deployments_per_s": answer.evaluated / max(answer.seconds, 1e-9),
     }  # fmt: skip
@@ -261,6 +265,7 @@ def option_result(one: Option) -> dict[str, Any]:
         "targets_hold_in_share_of_draws": one.sure,
         "held_back_by": one.held_by,
         "pools": [_pool_result(pool) for pool in one.pools],
+        "simulated": trial_result(one.trial),
         "estimates": {name: estimate.to_json() for name, estimate in one.estimates.items()},
     }
 

@@ -93,9 +93,20 @@ def run(scenario: Scenario, pools: list[PoolModel], told: Told | None = None) ->
         parts.append(Part(table, ours, tabulate(ours, table.layout(), longest)))
     if told:
         told(0, len(drawn.requests))
-    served = _served(scenario, drawn, parts)
+    answer = serve(scenario, drawn, parts)
     if told:
         told(len(drawn.requests), len(drawn.requests))
+    return answer
+
+
+def serve(
+    scenario: Scenario, drawn: Drawn, parts: list[Part], timeline: bool = True, compiled: bool | None = None
+) -> Simulation:
+    """The drawn traffic through pools whose tables are there; `timeline` keeps a log of all steps.
+
+    `compiled` None = where one run is long enough to pay for it.
+    """
+    served = _served(scenario, drawn, parts, timeline=timeline, compile=compiled)
     return Simulation(
         scenario,
         drawn,
@@ -120,7 +131,7 @@ def _check(tables: tuple[PoolTable, ...]) -> None:
         )
 
 
-def _served(scenario: Scenario, drawn: Drawn, parts: list[Part]) -> Any:
+def _served(scenario: Scenario, drawn: Drawn, parts: list[Part], **options: Any) -> Any:
     first = next(part for part in parts if part.table.role in ("mixed", "prefill"))
     last = next((part for part in parts if part.table.role == "decode"), None)
     traffic = drawn.requests if first.table.prefix_cache else _without_hashes(drawn.requests)
@@ -134,8 +145,8 @@ def _served(scenario: Scenario, drawn: Drawn, parts: list[Part]) -> Any:
         drawn.loop,
         random=np.random.default_rng(scenario.seed),
         host=first.ready.host,
-        timeline=True,
         acceptance=answering.table.speculation().acceptance,
+        **options,
     )
 
 
