@@ -78,7 +78,7 @@ def plan(
     if not found:
         raise InputError("No chip can run the model: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
     aim = objective or default_objective(found, work, limits)
-    question = Question(work, targets or Targets(), limits, aim, confidence)
+    question = Question(work, (targets or Targets()).on(work), limits, aim, confidence)
     trials = chosen.trials if chosen.simulate else None
     answer = _plan(found, question, chosen.top, split=chosen.split, trials=trials)
     return replace(answer, refused=refused | answer.refused)
@@ -103,7 +103,7 @@ def mix(
     if not found:
         raise InputError("No chip can run the model: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
     aim = objective or default_objective(found, workload, limits)
-    question = Question(workload, targets or Targets(), limits, aim, confidence)
+    question = Question(workload, (targets or Targets()).on(workload), limits, aim, confidence)
     return _mix(found, question, available, split=chosen.split)
 
 

@@ -16,7 +16,9 @@ def test_the_verdict_comes_first() -> None:
     assert ran.code == 0, ran.err
     text = " ".join(ran.out.split())
     assert text.index("Best: ") < text.index("devices / packages / nodes") < text.index("deployments evaluated")
-    assert "compared closed-form means with the targets" in text
+    assert "90 % of the requests with TTFT <= 2000 ms" in text
+    assert "Simulated (Poisson arrivals" in text
+    assert re.search(r"\d+ units were simulated: \d+ miss", text)
     assert "USD per million output tokens" in text
 
 
@@ -30,7 +32,48 @@ def test_the_document_holds_the_answer() -> None:
     for estimate in best["estimates"].values():
         assert estimate["low"] <= estimate["value"] <= estimate["high"]
     assert found["result"]["front"]
+    assert best["simulated"]["meets_targets"]
+    assert best["simulated"]["measures"]["slo_attainment"] >= 0.9
+    assert found["result"]["agreement"]["simulated"] >= 2
+
+
+def test_without_a_simulation_means_are_compared() -> None:
+    found = run(*QUICK, "--no-simulate", "--json").document()
     assert any("means" in warning for warning in found["warnings"])
+    assert found["result"]["options"][0]["simulated"] is None
+    assert found["result"]["agreement"] is None
+
+
+def test_a_percentile_may_be_limited() -> None:
+    found = run(*QUICK, "--limit", "p99_ttft=900ms", "--e2e", "20s", "--json").document()
+    best = found["result"]["options"][0]
+    assert best["meets_targets"]
+    assert best["simulated"]["measures"]["p99_ttft_ms"] <= 900
+    assert best["estimates"]["e2e_ms"]["value"] <= 20_000
+    ran = run(*QUICK, "--limit", "p99_ttft=1ms")
+    assert ran.code == 0
+    assert re.search(r"Relax: --limit p99_ttft=\d+ms or more", " ".join(ran.out.split()))
+
+
+def test_a_trace_says_lengths_and_rate(tmp_path: Path) -> None:
+    trace = tmp_path / "azure.csv"
+    rows = [f"2023-11-16 18:00:{i // 4:02d}.{25 * (i % 4):02d}00000,{900 + 200 * (i % 2)},200" for i in range(240)]
+    trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n")
+    words = ("plan", LLAMA, "--chip", H100, "--replay", str(trace))
+    found = run(*words, "--json").document()
+    assert found["inputs"]["input_tokens"] == pytest.approx(1000)
+    assert found["inputs"]["rate"] == pytest.approx(4.0)
+    assert found["result"]["options"][0]["simulated"]["meets_targets"]
+    assert "leave out" in run(*words, "--input-tokens", "5").err
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n")
+    assert "has no requests" in run(*words).err
+
+
+def test_one_output_token_has_no_tpot() -> None:
+    ran = run("plan", LLAMA, "--chip", H100, "--rate", "4", "--output-tokens", "1")
+    assert ran.code == 0
+    assert not ran.err
+    assert "tok/s/user" not in ran.out
 
 
 def test_a_given_price_decides() -> None:
@@ -72,6 +115,11 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
         (("--confidence", "1"), "between 0 and 1"),
         (("--concurrency", "8"), "not both"),
         (("--top", "0"), "at least 1"),
+        (("--e2e", "1ms"), "E2E of 1 ms is below the floor"),
+        (("--percentile", "0"), "above 0"),
+        (("--limit", "p9_ttft=2s"), "p99_ttft"),
+        (("--limit", "p99_ttft"), "MEASURE=TIME"),
+        (("--replay", "nowhere.csv"), "leave out|cannot be read"),
         (("--chip", "h20O"), "Did you mean"),
     ],
 )

@@ -123,7 +123,8 @@ def command(
         write_plan(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
     if as_json:
         inputs = {"model": model, "chips": chips, **asdict(work), **asdict(targets), "budget": asdict(budget),
-                  "objective": answer.question.objective, "confidence": confidence, "simulated": asdict(trials)}  # fmt: skip
+                  "objective": answer.question.objective, "confidence": confidence,
+                  "simulated": asdict(trials)}  # fmt: skip
         emit(plan_document(answer, inputs))
         return
     render(answer, screen())
@@ -199,7 +200,11 @@ def workload(
 ) -> Workload:  # fmt: skip
     """Lengths and load as given, or those of a trace: means, and the mean rate where no load is given."""
     if replay is None:
-        return Workload(inputs or 4096, outputs or 1024, hit, concurrency, rate)
+        lengths = Workload()
+        return Workload(
+            lengths.input_tokens if inputs is None else inputs, lengths.output_tokens if outputs is None else outputs,
+            hit, concurrency, rate,
+        )  # fmt: skip
     if inputs is not None or outputs is not None:
         raise InputError("A trace brings its lengths: leave out --input-tokens and --output-tokens, or --replay.")
     sent = read_trace(replay).requests

@@ -103,7 +103,8 @@ def _of_group(bench: Bench, short: Short, worst: Array, rows: list[int], most: i
 
 def _with_units(space: Space, short: Short, trials: list[Trial | None], question: Question) -> Short:
     """The rows with the units that the share of their load asks for."""
-    share = np.array([1.0 if one is None else one.share for one in trials])
+    # more units do not help what misses the targets with hardly any load
+    share = np.array([one.share if one is not None and one.met else 1.0 for one in trials])
     if question.workload.rate is not None:
         # units that a confidence asked for stay
         given = np.asarray(question.workload.rate) / (LET_IN * short.found.units.requests * short.found.count)

@@ -165,12 +165,13 @@ def _estimates(found: Deployments, look: Outlook, row: int, question: Question, 
         "ttft_ms": (look.ttft[row] * 1e3, "ms"),
         "tpot_ms": (look.tpot[row] * 1e3, "ms"),
         "e2e_ms": (look.e2e[row] * 1e3, "ms"),
-        "tokens_per_s_per_user": (1 / look.tpot[row], "tokens/s"),
         "requests_per_s": (look.served[row], "requests/s"),
         "output_tokens_per_s": (output, "tokens/s"),
         "output_tokens_per_s_per_device": (output / devices, "tokens/s"),
         "output_tokens_per_s_per_package": (output / packages, "tokens/s"),
     }
+    if work.has_tpot:
+        known["tokens_per_s_per_user"] = (1 / look.tpot[row], "tokens/s")
     usd, watts = float(found.usd_per_hour[row]), float(found.watts[row])
     if np.isfinite(usd):
         for name, tokens in (("output", output), ("total", total)):

@@ -170,7 +170,7 @@ def _pessimistic(one: Option, question: Question) -> float:
 def _front(space: Space, found: Deployments, question: Question) -> tuple[Point, ...]:
     """Tokens/s/user against output tokens/s/device, of each chip: deployments that meet all but the TPOT target."""
     free = replace(question, targets=replace(question.targets, tpot_ms=None, e2e_ms=None))
-    good = within(found, free)
+    good = within(found, free) & (found.tpot > 0)
     names, groups = groups_of(space, found.units)
     points = []
     for name in sorted(set(names)):

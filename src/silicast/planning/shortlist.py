@@ -110,7 +110,9 @@ def drawn_rows(space: Space, found: Deployments, rows: Array, question: Question
         look = Outlook(none, none, none, none, none, np.zeros(0))
         return Short(rows, few, look, np.zeros(0, dtype=bool), np.zeros((2, 0)))
     look = outlook(space, few, question, draws)
-    ratios = np.stack(states(look, question)) / np.stack([few.units.ttft, few.units.tpot])
+    points = np.stack([few.units.ttft, few.units.tpot])
+    # one output token has no TPOT
+    ratios = np.divide(np.stack(states(look, question)), points, out=np.ones(points.shape), where=points > 0)
     return Short(rows, few, look, meets(look, question), ratios)
 
 

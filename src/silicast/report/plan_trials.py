@@ -8,7 +8,7 @@ from silicast.planning.options import Option
 from silicast.planning.plan import Plan
 from silicast.planning.question import Question
 from silicast.planning.refusals import SHOWN, WHOLE
-from silicast.planning.trials import Trial, Trials
+from silicast.planning.trials import LEAST_SHARE, Trial, Trials
 from silicast.report.numbers import compact
 from silicast.serving.measures import PERCENTILES
 
@@ -29,10 +29,10 @@ def simulated_line(answer: Plan) -> list[str]:
     share = one.trial.measures["slo_attainment"]
     if share is not None:
         text += f" {share:.0%} of the requests meet all targets; {how.percentile:g} % must."
-    return [text, *([] if one.met else _short_of(one, answer.question, how.percentile))]
+    return [text, *([] if one.met else _short_of(one, answer.question, how))]
 
 
-def _short_of(one: Option, question: Question, percentile: float) -> list[str]:
+def _short_of(one: Option, question: Question, how: Trials) -> list[str]:
     """Which constraint to relax, and to what, so that the nearest deployment is one that meets all."""
     if one.trial is None:
         return []
@@ -42,11 +42,13 @@ def _short_of(one: Option, question: Question, percentile: float) -> list[str]:
         over = [f"{SHOWN[name][1]} {_enough(name, value)}" for name, value in needed.items()
                 if name in limits and value is not None and value > limits[name]]  # fmt: skip
         return [f"Under traffic it needs more than the budget. Relax: {' and '.join(over)}."] if over else []
-    key = next((f"p{one:g}" for one in PERCENTILES if one >= percentile), "p99")
+    key = next((f"p{one:g}" for one in PERCENTILES if one >= how.percentile), "p99")
     seen = {target: one.trial.measures[f"{key}_{name}_ms"] for name, target in MEASURED.items()}
     over = [f"{SHOWN[name][1]} {seen[name]:.0f}ms or more" for name, target in question.targets.stated.items()
             if (seen[name] or 0) > target]  # fmt: skip
-    return [f"Even with a fifth of its load it misses them. Relax: {' and '.join(over)}."] if over else []
+    over += [f"--limit {name}={one.trial.measures[f'{name}_ms']:.0f}ms or more" for name, limit in how.limits.items()
+             if (one.trial.measures[f"{name}_ms"] or 0) > limit]  # fmt: skip
+    return [f"Even with {LEAST_SHARE:.0%} of its load it misses them. Relax: {' and '.join(over)}."] if over else []
 
 
 def _enough(name: str, value: float) -> str:
