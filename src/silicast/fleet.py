@@ -47,6 +47,7 @@ class Service(Frozen):
     concurrency: Load | None = None
     ttft: str = "2s"
     tpot: str = "50ms"
+    e2e: str | None = None
 
     @model_validator(mode="after")
     def _has_a_load(self) -> Self:
@@ -63,8 +64,10 @@ class Service(Frozen):
         return Workload(self.input_tokens, self.output_tokens, self.prefix_hit, self.concurrency, self.rate)
 
     def targets(self) -> Targets:
-        """Targets of the means."""
-        return Targets(duration_ms(self.ttft), duration_ms(self.tpot))
+        """Latency targets."""
+        return Targets(
+            duration_ms(self.ttft), duration_ms(self.tpot), None if self.e2e is None else duration_ms(self.e2e)
+        )
 
 
 class Fleet(Frozen):

@@ -202,7 +202,7 @@ def replacement(
     planned on its own chip."""
     if not chips:
         raise InputError("Name the chips to move to: --with ascend-910c. List them with: silicast chips")
-    for chip in chips:
+    for chip in (*chips, *fleet.prices):
         catalog.chip(chip)
     moves = []
     for service in fleet.services:
@@ -234,6 +234,8 @@ def _moved(
         old = on(service.chip, work, own)
     except InputError as error:
         raise InputError(f"Service {service.name} on {service.chip}: {error}") from None
+    if not old.best.met:
+        raise InputError(f"Service {service.name} on {service.chip}: {old.shortfall}")
     # a closed loop on two chips serves two rates: equal goodput means the same requests/s
     work = replace(work, concurrency=None, rate=old.best.estimates["requests_per_s"].value)
     if service.concurrency is not None:

@@ -9,6 +9,7 @@ from silicast import planner
 from silicast.errors import ChipFileError, InputError, NotFoundError
 from silicast.fleet import Fleet, Service, read_fleet
 from silicast.planning.replace import CLASSES_MS, Move, independence
+from silicast.planning.trials import Trials
 from tests.unit import pools
 
 CHAT = Service(name="chat", model=pools.LLAMA, chip="h100-sxm", input_tokens=2000, output_tokens=300, rate=10.0)
@@ -125,3 +126,22 @@ def test_a_whole_fleet_file_is_read(tmp_path: Path) -> None:
     file.write_text(WHOLE)
     (service,) = read_fleet(file).services
     assert (service.workload().rate, service.targets().tpot_ms) == (1.0, 50.0)
+
+
+def test_every_move_is_of_two_simulated_deployments() -> None:
+    one = moved("chat", "mi300x")
+    for side in (one.old, one.new):
+        assert side.met
+        assert side.trial.measures["slo_attainment"] >= 0.9
+    assert "GB/s" in one.network
+
+
+def test_a_service_that_its_own_chip_cannot_serve_under_traffic_is_refused() -> None:
+    choices = planner.Choices(simulate=True, trials=Trials(limits={"p99_ttft": 1.0}))
+    with pytest.raises(InputError, match=r"Service chat on h100-sxm: .*under simulated traffic.*Relax: --limit"):
+        planner.replacement(Fleet(services=(CHAT,)), ["mi300x"], choices=choices)
+
+
+def test_a_price_of_an_unknown_chip_is_refused() -> None:
+    with pytest.raises(NotFoundError, match="h100-sxn"):
+        planner.replacement(Fleet(services=(CHAT,), prices={"h100-sxn": 2.0}), ["mi300x"])

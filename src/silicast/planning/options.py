@@ -15,6 +15,7 @@ from silicast.planning.outlook import Outlook, layouts_of, scores
 from silicast.planning.question import Question
 from silicast.planning.trials import Trial
 from silicast.planning.units import Space, Units
+from silicast.pool import PoolModel
 from silicast.scenario import Deployment, Layout, Pool, Precision, Role, Speculation
 
 Array = NDArray[Any]
@@ -39,6 +40,8 @@ class PoolChoice:
     sequences: float
     bound_by: str
     tier: Tier
+    #: the innermost network that holds a replica
+    link: str = ""
 
     @property
     def devices(self) -> int:
@@ -151,9 +154,20 @@ def pools_of(space: Space, units: Units, row: int, count: int, question: Questio
             pool.microbatches, layout, replicas,
             int(pool.packages(replicas * int(layout.devices))),
             pool.machine.system.devices_per_node, batch,
-            told.bound_by, told.tier,
+            told.bound_by, told.tier, _link(pool, int(layout.devices)),
         ))  # fmt: skip
     return tuple(made)
+
+
+def _link(pool: PoolModel, devices: int) -> str:
+    """The innermost domain that holds so many devices, and its bandwidth where it is known."""
+    machine = pool.machine
+    fitting = [one for one in machine.system.domains if one.size is None or one.size >= devices]
+    if not fitting:
+        return "no network"
+    link = machine.chip.links.get(fitting[0].link)
+    number = fitting[0].bandwidth or (link.bandwidth if link else None)
+    return fitting[0].name + (f" ({number.value / 1e9:,.4g} GB/s per device and direction)" if number else "")
 
 
 def _estimates(found: Deployments, look: Outlook, row: int, question: Question, tier: Tier) -> dict[str, Estimate]:

@@ -19,6 +19,7 @@ from silicast.planning.options import Option, held_back, option
 from silicast.planning.outlook import layouts_of, scores
 from silicast.planning.pareto import front
 from silicast.planning.question import OBJECTIVES, Question
+from silicast.planning.shortfall import shortfall
 from silicast.planning.shortlist import MOST, Short, short_list
 from silicast.planning.trials import Trial, Trials
 from silicast.planning.units import Space, Units, units
@@ -71,6 +72,16 @@ class Plan:
     def best(self) -> Option:
         """The winner."""
         return self.options[0]
+
+    @property
+    def shortfall(self) -> str:
+        """What the best deployment lacks, empty where it meets the targets."""
+        if self.best.met:
+            return ""
+        if self.trials is None:
+            return f"no deployment meets the targets at --confidence {self.question.confidence:g}"
+        lacks = shortfall(self.best, self.question, self.trials)
+        return " ".join(["no deployment meets the targets under simulated traffic.", *lacks])
 
     @property
     def runner_up(self) -> Option | None:

@@ -66,7 +66,7 @@ def move(service: str, chip: str, old: Plan, new: Plan | None, refusal: str = ""
     before, after = old.best, new.best if new is not None and new.best.met else None
     precision = _precision(before), _precision(after) if after else ""
     if new is None or after is None:
-        reason = refusal or f"no deployment meets the targets at --confidence {old.question.confidence:g}"
+        reason = refusal or (new.shortfall if new else "")
         return Move(
             service, chip, before, None, None, None, None, None, None, _lost(old, reach or new), precision, "", reason
         )  # fmt: skip
@@ -122,11 +122,11 @@ def _precision(one: Option) -> str:
 
 
 def _network(one: Option) -> str:
-    """Which network a replica needs: of one node, or of the system it spans."""
+    """Which network the widest replica needs: the innermost domain that holds it."""
     wide = max(one.pools, key=lambda pool: int(pool.layout.devices))
     replica = int(wide.layout.devices)
     where = "inside a node" if replica <= wide.devices_per_node else "across nodes"
-    return f"{wide.system}, replicas of {replica} devices {where}" + (
+    return f"{wide.system}, replicas of {replica} devices {where}, over {wide.link}" + (
         ", KV transfer between pools" if one.split else ""
     )
 

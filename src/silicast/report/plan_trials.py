@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from silicast.planning.deployments import limits_of
 from silicast.planning.options import Option
 from silicast.planning.plan import Plan
 from silicast.planning.question import Question
-from silicast.planning.refusals import SHOWN, WHOLE
-from silicast.planning.trials import LEAST_SHARE, Trial, Trials
+from silicast.planning.shortfall import shortfall
+from silicast.planning.trials import Trial, Trials
 from silicast.report.numbers import compact
-from silicast.serving.measures import PERCENTILES
 
-#: measure of the simulation -> its target
-MEASURED = {"ttft": "ttft", "tpot": "tpot", "e2el": "e2e"}
 LABELS = {"ttft": "TTFT", "tpot": "TPOT", "e2el": "E2E"}
 SHARES = ("median", "p90", "p99")
 
@@ -23,36 +19,13 @@ def simulated_line(answer: Plan) -> list[str]:
     one, how = answer.best, answer.trials
     if one.trial is None or how is None:
         return []
-    told = ", ".join(f"{label} {_three(one.trial, name)} ms" for name, label in LABELS.items())
+    told = ", ".join(f"{label} {three(one.trial, name)} ms" for name, label in LABELS.items())
     arrive = "the trace" if how.trace else "Poisson arrivals, lognormal lengths"
     text = f"Simulated ({arrive}; median / p90 / p99): {told}."
     share = one.trial.measures["slo_attainment"]
     if share is not None:
         text += f" {share:.0%} of the requests meet all targets; {how.percentile:g} % must."
-    return [text, *([] if one.met else _short_of(one, answer.question, how))]
-
-
-def _short_of(one: Option, question: Question, how: Trials) -> list[str]:
-    """Which constraint to relax, and to what, so that the nearest deployment is one that meets all."""
-    if one.trial is None:
-        return []
-    if one.trial.met:
-        limits = limits_of(question)
-        needed = {"devices": one.devices, "packages": one.packages, "usd_per_hour": one.usd_per_hour, "mw": one.watts}
-        over = [f"{SHOWN[name][1]} {_enough(name, value)}" for name, value in needed.items()
-                if name in limits and value is not None and value > limits[name]]  # fmt: skip
-        return [f"Under traffic it needs more than the budget. Relax: {' and '.join(over)}."] if over else []
-    key = next((f"p{one:g}" for one in PERCENTILES if one >= how.percentile), "p99")
-    seen = {target: one.trial.measures[f"{key}_{name}_ms"] for name, target in MEASURED.items()}
-    over = [f"{SHOWN[name][1]} {seen[name]:.0f}ms or more" for name, target in question.targets.stated.items()
-            if (seen[name] or 0) > target]  # fmt: skip
-    over += [f"--limit {name}={one.trial.measures[f'{name}_ms']:.0f}ms or more" for name, limit in how.limits.items()
-             if (one.trial.measures[f"{name}_ms"] or 0) > limit]  # fmt: skip
-    return [f"Even with {LEAST_SHARE:.0%} of its load it misses them. Relax: {' and '.join(over)}."] if over else []
-
-
-def _enough(name: str, value: float) -> str:
-    return f"{value:.0f}" if name in WHOLE else f"{value * 1.01 / (1e6 if name == 'mw' else 1):.4g}"
+    return [text, *([] if one.met else shortfall(one, answer.question, how))]
 
 
 def demanded(question: Question, how: Trials | None) -> str:
@@ -72,7 +45,7 @@ def trial_rows(options: Sequence[Option]) -> list[list[str]]:
     rows = [["simulated: of the closed form's load", *(_cell(one.trial, _carried) for one in options)],
             ["requests within all targets", *(_cell(one.trial, _attained) for one in options)]]  # fmt: skip
     for name, label in LABELS.items():
-        rows.append([f"{label} ms, median / p90 / p99", *("" if one.trial is None else _three(one.trial, name)
+        rows.append([f"{label} ms, median / p90 / p99", *("" if one.trial is None else three(one.trial, name)
                                                            for one in options)])  # fmt: skip
     return rows
 
@@ -90,7 +63,8 @@ def _attained(trial: Trial) -> str:
     return "" if share is None else f"{share:.0%}"
 
 
-def _three(trial: Trial, name: str) -> str:
+def three(trial: Trial, name: str) -> str:
+    """Median, p90 and p99 of a measure."""
     values = [trial.measures[f"{share}_{name}_ms"] for share in SHARES]
     return " / ".join("-" if value is None else compact(value) for value in values)
 

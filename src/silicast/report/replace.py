@@ -15,8 +15,9 @@ from silicast.planning.replace import Independence, Move, independence
 from silicast.report.document import document
 from silicast.report.numbers import compact, rounded, spread
 from silicast.report.plan import option_result, pools, sizes
+from silicast.report.plan_trials import three
 
-CLOSED_FORM = "Closed-form means were compared with the targets; every ratio is of two planned deployments."
+RATIOS = "Every ratio is of two planned deployments for the same requests/s, none of peaks"
 
 
 def render(fleet: Fleet, moves: Sequence[Move], console: Console) -> None:
@@ -29,7 +30,14 @@ def render(fleet: Fleet, moves: Sequence[Move], console: Console) -> None:
     console.print()
     for line in appendix(moves, fleet):
         console.print(line)
-    console.print(CLOSED_FORM)
+    console.print(basis(moves))
+
+
+def basis(moves: Sequence[Move]) -> str:
+    """What the ratios rest on."""
+    if all(one.old.trial for one in moves):
+        return f"{RATIOS}; each was simulated under Poisson arrivals, and its units follow from its goodput there."
+    return f"{RATIOS}; closed-form means were compared with the targets."
 
 
 def summary(moves: Sequence[Move]) -> list[str]:
@@ -126,6 +134,10 @@ def _details(one: Move, fleet: Fleet) -> list[str]:
                      f"{one.old.nodes} -> {one.new.nodes}{_in_racks(one.old, one.new, fleet.rack_kw)}")  # fmt: skip
         lines.append(f"  links needed: {one.network}; TTFT {spread(one.old.estimates['ttft_ms'])} -> "
                      f"{spread(one.new.estimates['ttft_ms'])} ms")  # fmt: skip
+        if one.old.trial and one.new.trial:
+            lines.append(f"  simulated (median / p90 / p99): TTFT {three(one.old.trial, 'ttft')} -> "
+                         f"{three(one.new.trial, 'ttft')} ms, TPOT {three(one.old.trial, 'tpot')} -> "
+                         f"{three(one.new.trial, 'tpot')} ms")  # fmt: skip
         if one.precisions[0] != one.precisions[1]:
             lines.append(f"  [yellow]precision changes: {one.precisions[0]} becomes {one.precisions[1]}[/yellow]")
         if one.break_even is not None:
@@ -148,7 +160,7 @@ def _in_racks(old: Option, new: Option, rack_kw: float | None) -> str:
 def replace_document(fleet: Fleet, moves: Sequence[Move], inputs: dict[str, Any]) -> dict[str, Any]:
     """`replace --json`."""
     result = {"moves": [_result(fleet, one) for one in moves], "independence": independence(list(moves))}
-    return document("replace", inputs, result, [CLOSED_FORM])
+    return document("replace", inputs, result, [basis(moves)])
 
 
 def _result(fleet: Fleet, one: Move) -> dict[str, Any]:
