@@ -80,7 +80,7 @@ def _brute_force(space: Space, question: Question, one: Variant) -> list[float]:
     pool, work = one.pool, question.workload
     layouts = [space.layout(0, row).whole() for row in range(np.size(space.layout(0, slice(None)).tp))]
     scores = []
-    for decode in layouts:
+    for decode in (layout for layout in layouts if layout.cp == 1):
         for batch in _batches(pool.most_sequences(decode, work)):
             steady = pool.closed(decode.arrays(), work, np.array([batch]))
             scores += _score(question, decode.devices, steady)

@@ -56,7 +56,7 @@ class PoolChoice:
     @property
     def cut(self) -> str:
         """The sizes that are not 1."""
-        names = (("tp", "TP"), ("pp", "PP"), ("ep", "EP"), ("attention_dp", "attention DP"))
+        names = (("tp", "TP"), ("pp", "PP"), ("ep", "EP"), ("attention_dp", "attention DP"), ("cp", "CP"))
         sizes = [f"{text} {getattr(self.layout, name)}" for name, text in names if getattr(self.layout, name) > 1]
         return ", ".join(sizes) or "one device"
 

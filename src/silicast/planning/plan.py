@@ -134,7 +134,7 @@ def plan(
     if trials is not None:
         short, said, agreement = contest(space, points, short, question, groups, trials)
     told = _options(space, points, short, said, question, top)
-    best = sorted((options[0] for options in told.values()), key=lambda one: (not one.met, _pessimistic(one, question)))
+    best = sorted((options[0] for options in told.values()), key=lambda one: _rank(one, question))
     refused = {variants[place].chip.id: why for place, why in space.refused.items()}
     refused |= dict.fromkeys(sorted({*names} - {*told}), "no deployment meets the targets within the budget")
     return Plan(
@@ -165,7 +165,8 @@ def _options(
     worst = np.quantile(scores(short.found, short.look), question.confidence, axis=1)
     told: dict[str, list[Option]] = {}
     names, groups = groups_of(space, short.found.units)
-    for place in np.lexsort((worst, ~short.met)):
+    missing = np.array([one.missing if one else 0.0 for one in trials])
+    for place in np.lexsort((worst, missing, ~short.met)):
         options = told.setdefault(names[groups[place]], [])
         if len(options) < top:
             held_by = held_back(points, int(short.rows[place]), question, space, short.ratios[:, place])
@@ -174,8 +175,10 @@ def _options(
     return told
 
 
-def _pessimistic(one: Option, question: Question) -> float:
-    return float(np.quantile(one.samples, question.confidence))
+def _rank(one: Option, question: Question) -> tuple[bool, float, float]:
+    """What meets the targets first, then what misses them by least, by the pessimistic end of the score."""
+    missing = one.trial.missing if one.trial else 0.0
+    return not one.met, missing, float(np.quantile(one.samples, question.confidence))
 
 
 def _front(space: Space, found: Deployments, question: Question) -> tuple[Point, ...]:
@@ -197,7 +200,7 @@ def _point(space: Space, found: Deployments, row: int, name: str) -> Point:
     usd = float(found.usd_per_million[row])
     parts = [
         f"{int(found.count[row]) * each} x {space.variants[place].chip.id} tp {layout.tp} pp {layout.pp} "
-        f"ep {layout.ep} attention_dp {layout.attention_dp} ({space.variants[place].label})"
+        f"ep {layout.ep} attention_dp {layout.attention_dp} cp {layout.cp} ({space.variants[place].label})"
         for place, layout, each in layouts_of(space, found.units, row)
     ]
     return Point(

@@ -14,6 +14,8 @@ Array = NDArray[Any]
 
 TP_SIZES = (1, 2, 4, 8, 16)
 PP_SIZES = (1, 2, 4)
+#: context-parallel sizes of pools that only prefill: engines divide prompts, and decode with whole sequences
+CP_SIZES = (1, 2, 4, 8)
 #: batch sizes per attention rank, as fractions of the largest that fits, and the small absolute ones
 SMALL_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 

@@ -85,6 +85,12 @@ class Trial:
     goodput: float
     measures: Summary
 
+    @property
+    def missing(self) -> float:
+        """Share of the requests that miss a target; 0 where enough meet all."""
+        share = self.measures["slo_attainment"]
+        return 0.0 if self.met else 1.0 - float(share or 0)
+
 
 class Bench:
     """Simulates units of a space for a question; tables of step times are made once for each pool."""

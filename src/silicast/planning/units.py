@@ -15,7 +15,7 @@ from silicast.disaggregation import front as front_end
 from silicast.planning.pareto import front
 from silicast.planning.question import Question
 from silicast.planning.space import SMALL_BATCHES, with_batches
-from silicast.planning.variants import Variant, replica_layouts
+from silicast.planning.variants import Variant, replica_layouts, whole_sequences
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Workload
 from silicast.serving.pair import at_batch, later_first_tokens
@@ -136,8 +136,8 @@ def _mixed(space: Space, place: int, work: Workload) -> Iterator[Units]:
     layouts = space.layouts[place]
     if layouts is None:
         return
-    pool = space.variants[place].pool
-    rows = np.arange(np.size(layouts.tp))
+    pool, rows = space.variants[place].pool, whole_sequences(layouts)
+    layouts = layouts.pick(rows)
     candidates = with_batches(layouts, pool.most_sequences(layouts, work))
     rows = np.repeat(rows, _batches(pool, layouts, work))
     for start in range(0, rows.size, CHUNK):
@@ -210,8 +210,9 @@ def _match(first: Variant, second: Variant, crossed: bool) -> bool:
 
 
 def _decoding(space: Space, place: int, work: Workload) -> _Decoding:
-    pool, layouts = space.variants[place].pool, space.layout(place, slice(None))
-    rows = np.repeat(np.arange(np.size(layouts.tp)), _batches(pool, layouts, work))
+    pool, rows = space.variants[place].pool, whole_sequences(space.layout(place, slice(None)))
+    layouts = space.layout(place, rows)
+    rows = np.repeat(rows, _batches(pool, layouts, work))
     found = with_batches(layouts, pool.most_sequences(layouts, work))
     step = np.concatenate(
         [

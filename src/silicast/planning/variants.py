@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from silicast.hardware import Chip
 from silicast.planning.choose import drawn
 from silicast.planning.economics import Bill
-from silicast.planning.space import PP_SIZES, TP_SIZES
+from silicast.planning.space import CP_SIZES, PP_SIZES, TP_SIZES
 from silicast.pool import PoolModel
 from silicast.scenario import Layout
 
@@ -64,7 +65,8 @@ def replica_layouts(pool: PoolModel, most: int) -> Layout | None:
     """Every layout of up to `most` devices that model and system allow; None where there is none.
 
     Powers of two and whole nodes (1 and 3 times a power of two), so that a larger budget only adds layouts. Tensor
-    parallelism stays inside a node; experts are spread over all ranks of a stage or cut like the rest.
+    parallelism stays inside a node; experts are spread over all ranks of a stage or cut like the rest. Context
+    parallelism is for prefill: `whole_sequences` leaves it out.
     """
     system = pool.machine.system
     node, limit = system.devices_per_node, min(most, system.max_devices or most)
@@ -73,21 +75,25 @@ def replica_layouts(pool: PoolModel, most: int) -> Layout | None:
     rows = [row for devices in sorted(counts) for row in _rows(pool, devices, node)]
     if not rows:
         return None
-    tp, pp, ep, attention_dp = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    layout = Layout(tp=tp, pp=pp, ep=ep, attention_dp=attention_dp)
+    layout = Layout(*(np.array(column, dtype=float) for column in zip(*rows, strict=True)))
     allowed = np.flatnonzero(pool.model.allows(layout))
     return layout.pick(allowed) if allowed.size else None
 
 
-def _rows(pool: PoolModel, devices: int, node: int) -> list[tuple[int, int, int, int]]:
+def _rows(pool: PoolModel, devices: int, node: int) -> list[tuple[int, int, int, int, int]]:
+    """(tp, pp, ep, attention_dp, cp) of so many devices."""
     rows = []
-    for pp in PP_SIZES:
-        for tp in TP_SIZES:
-            if tp > node or devices % (tp * pp):
-                continue
-            stage = devices // pp
-            copies = stage // tp
-            experts = pool.model.experts > 0
-            if experts or copies == 1:
-                rows += [(tp, pp, ep, copies) for ep in sorted({1, stage} if experts else {1})]
+    for pp, cp, tp in product(PP_SIZES, CP_SIZES, TP_SIZES):
+        if tp > node or devices % (tp * pp * cp):
+            continue
+        stage = devices // pp
+        copies = stage // (tp * cp)
+        experts = pool.model.experts > 0
+        if experts or copies == 1:
+            rows += [(tp, pp, ep, copies, cp) for ep in sorted({1, stage} if experts else {1})]
     return rows
+
+
+def whole_sequences(layout: Layout) -> Array:
+    """Rows of the layouts in which one attention rank holds all of a sequence."""
+    return np.flatnonzero(np.broadcast_to(np.asarray(layout.cp), np.shape(layout.tp)) == 1)
