@@ -69,6 +69,16 @@ def test_a_trace_says_lengths_and_rate(tmp_path: Path) -> None:
     assert "has no requests" in run(*words).err
 
 
+def test_the_winner_can_be_launched(tmp_path: Path) -> None:
+    ran = run(*QUICK, "--launch", str(tmp_path / "files"))
+    assert ran.code == 0, ran.err
+    assert ran.out.count("Launch: ") == len(list((tmp_path / "files").iterdir())) > 0
+    again = run(*QUICK, "--launch", str(tmp_path / "files"))
+    assert again.code == 2
+    assert "is there already" in again.err
+    assert "Did you mean 'compose'" in run(*QUICK, "--launch", "x", "--format", "compos").err
+
+
 def test_one_output_token_has_no_tpot() -> None:
     ran = run("plan", LLAMA, "--chip", H100, "--rate", "4", "--output-tokens", "1")
     assert ran.code == 0

@@ -13,9 +13,13 @@ from silicast import catalog, planner
 from silicast.cli import options as o
 from silicast.cli import scenario
 from silicast.errors import InputError, not_found
+from silicast.launch import FORMATS, Limits, write
+from silicast.launch import launch as start
+from silicast.planning.plan import Plan
 from silicast.planning.question import Budget, Objective
 from silicast.planning.trials import Trials
 from silicast.report.document import emit
+from silicast.report.folder import write_folder
 from silicast.report.plan import mix_document, plan_document, render, render_mix
 from silicast.report.plan_html import write_plan
 from silicast.report.screen import screen
@@ -98,6 +102,8 @@ def command(
     top: Top = 3,
     simulate: Simulate = None,
     available: Available = None,
+    launch: Annotated[Path | None, typer.Option(help="Also write files that start the winner to this folder.")] = None,
+    form: Annotated[str, typer.Option("--format", help=f"Of these files: {', '.join(FORMATS)}.")] = "command",
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained report to this file.")] = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -112,6 +118,8 @@ def command(
         not mixed_only, prices(price or []), system, top,
         planner.SIMULATE if simulate is None else simulate, trials,
     )  # fmt: skip
+    if form not in FORMATS:
+        raise not_found("Format", form, FORMATS, f"Known: {', '.join(FORMATS)}.")
     aim, targets = aimed(objective), scenario.targets(ttft, tpot, e2e)
     if available:
         told = planner.mix(model, stock(available), work, targets, budget, aim, confidence, choices)
@@ -119,8 +127,12 @@ def command(
         emit(mix_document(told, inputs)) if as_json else render_mix(told, screen())
         return
     answer = planner.plan(model, chips, work, targets, budget, aim, confidence, choices)
-    if html is not None:  # before anything is printed: a file that cannot be written is an error, not half an answer
+    # before anything is printed: a file that cannot be written is an error, not half an answer
+    written = [] if html is None else [f"Report: {html}"]
+    if html is not None:
         write_plan(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
+    if launch is not None:
+        written += [f"Launch: {path}" for path in _launched(answer, launch, form)]
     if as_json:
         inputs = {"model": model, "chips": chips, **asdict(work), **asdict(targets), "budget": asdict(budget),
                   "objective": answer.question.objective, "confidence": confidence,
@@ -128,8 +140,16 @@ def command(
         emit(plan_document(answer, inputs))
         return
     render(answer, screen())
-    if html is not None:
-        screen().print(f"Report: {html}")
+    for line in written:
+        screen().print(line, markup=False, soft_wrap=True)
+
+
+def _launched(answer: Plan, folder: Path, form: str) -> list[Path]:
+    """The files that start the winner, with the sequences that were simulated. Raises LaunchError."""
+    best = answer.best
+    room = best.trial.sequences if best.trial else ()
+    limits = tuple(Limits(max_sequences=most) for most in room)
+    return write_folder(write(start(best.deployment(answer.model), limits), form), folder)
 
 
 def candidates(chips: Sequence[str], vendors: str | None, exclude: str | None) -> list[str]:

@@ -77,6 +77,7 @@ class Trial:
     as_told   whether they are met under the whole load of the closed form
     goodput   requests/s of one unit that meet all targets, at this share
     measures  of the run at this share, by the keys of `vllm bench serve`
+    sequences that an attention rank of each pool could run at a time
     """
 
     share: float
@@ -84,6 +85,7 @@ class Trial:
     as_told: bool
     goodput: float
     measures: Summary
+    sequences: tuple[int, ...] = ()
 
     @property
     def missing(self) -> float:
@@ -130,7 +132,8 @@ class Bench:
                 good, found = middle, tried
             else:
                 bad = middle
-        return Trial(good, found[0], first[0], found[1], found[2])
+        room = tuple(int(part.table.max_sequences or 0) for part in self._parts(units, row, 1))
+        return Trial(good, found[0], first[0], found[1], found[2], room)
 
     def _load(self, units: Units, row: int, share: float) -> tuple[int, float]:
         """Units to simulate, and what arrives at them: requests/s, or requests in flight."""
