@@ -21,6 +21,8 @@ Array = NDArray[Any]
 FRONT, DEARER = 8, 3.0
 #: units that are simulated: of each group at least, and of all groups together
 FEWEST_OF_GROUP, OF_ALL = 2, 8
+#: groups that may be ahead of one that is simulated
+TOLD = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def contest(
     """The short list with what dearer units add in headroom, simulated: as many units as meet the targets there.
 
     Rows of a group that are not simulated are left out, unless none of it is. Goodput decides: what carries half of its
-    load needs twice the units.
+    load needs twice the units. No group is simulated that many others beat even if it carried all of its load.
     """
     wider = joined([short, drawn_rows(space, points, _roomy(points, question, groups), question, short.draws)])
     worst = np.quantile(scores(wider.found, wider.look), question.confidence, axis=1)
@@ -53,12 +55,17 @@ def contest(
     bench = Bench(space, question, how)
     trials: dict[int, Trial] = {}
     kept: list[int] = []
-    names = np.unique(own)
+    reached: list[float] = []
+    order = np.lexsort((worst, ~wider.met))
+    # groups by their best row
+    names = own[order][np.sort(np.unique(own[order], return_index=True)[1])]
     most = max(OF_ALL // names.size, FEWEST_OF_GROUP)
     for group in names:
-        order = np.lexsort((worst, ~wider.met))
         rows = [int(row) for row in order[own[order] == group]]
-        found = _of_group(bench, wider, worst, rows, most)
+        ahead = sum(score <= worst[rows[0]] for score in reached)
+        found = _of_group(bench, wider, worst, rows, most) if ahead < TOLD else {}
+        scored = [float(worst[row]) / one.share for row, one in found.items() if one.met]
+        reached += [min(scored)] if scored else []
         trials |= found
         kept += list(found) or rows
     tried = [trials.get(row) for row in kept]

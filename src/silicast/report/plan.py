@@ -69,7 +69,14 @@ def rest(answer: Plan) -> list[str]:
     """The other chips, one line each."""
     output = "output_tokens_per_s_per_package"
     return [f"{sizes(one)}: {spread(one.estimates[output])} output tokens/s/package, {pools(one)}"
-            + ("." if one.met else "; misses the targets.") for one in answer.options[MOST_OPTIONS:]]  # fmt: skip
+            + _ending(answer, one) for one in answer.options[MOST_OPTIONS:]]  # fmt: skip
+
+
+def _ending(answer: Plan, one: Option) -> str:
+    """What a reader of the numbers of a chip must know."""
+    if not one.met:
+        return "; misses the targets."
+    return "; not simulated, as it cannot win." if answer.trials and one.trial is None else "."
 
 
 def question_line(question: Question, how: Trials | None = None) -> str:
