@@ -64,9 +64,43 @@ def test_a_trace_says_lengths_and_rate(tmp_path: Path) -> None:
     assert found["inputs"]["input_tokens"] == pytest.approx(1000)
     assert found["inputs"]["rate"] == pytest.approx(4.0)
     assert found["result"]["options"][0]["simulated"]["meets_targets"]
-    assert "leave out" in run(*words, "--input-tokens", "5").err
+    assert "give one" in run(*words, "--input-tokens", "5").err
     trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n")
     assert "has no requests" in run(*words).err
+
+
+METRICS = """# TYPE vllm:prompt_tokens_total counter
+vllm:prompt_tokens_total{engine="0",model_name="a b"} 5.0e+05
+vllm:generation_tokens_total{engine="0"} 100000.0
+vllm:request_success_total{finished_reason="stop"} 400.0
+vllm:request_success_total{finished_reason="length"} 100.0
+vllm:prefix_cache_queries_total 5.0e+05
+vllm:prefix_cache_hits_total 1.0e+05
+vllm:num_requests_running{engine="0"} 14.0
+vllm:num_requests_waiting{engine="0"} 2.0
+"""
+
+
+def test_running_engines_say_lengths_and_load(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.txt"
+    file.write_text(METRICS)
+    words = ("plan", LLAMA, "--chip", H100, "--metrics", str(file))
+    inputs = run(*words, "--metrics", str(file), "--json").document()["inputs"]
+    assert (inputs["input_tokens"], inputs["output_tokens"]) == (1000, 200)
+    assert inputs["prefix_hit"] == pytest.approx(0.2)
+    assert inputs["concurrency"] == 32
+    assert run(*words, "--rate", "4", "--no-simulate", "--json").document()["inputs"]["concurrency"] is None
+    assert "give one" in run(*words, "--input-tokens", "5").err
+    for wrong, says in (
+        (METRICS.replace("vllm:generation_tokens_total", "other"), "'vllm:generation_tokens_total' is missing"),
+        (METRICS.replace("14.0", "0").replace("2.0\n", "0\n"), "no request in flight"),
+        (METRICS.replace("400.0", "many"), "line 4: 'many' is no number"),
+        ("up 1", "no metrics of vLLM or SGLang"),
+    ):
+        file.write_text(wrong)
+        ran = run(*words)
+        assert ran.code == 2
+        assert says in ran.err
 
 
 def test_the_winner_can_be_launched(tmp_path: Path) -> None:
@@ -129,7 +163,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
         (("--percentile", "0"), "above 0"),
         (("--limit", "p9_ttft=2s"), "p99_ttft"),
         (("--limit", "p99_ttft"), "MEASURE=TIME"),
-        (("--replay", "nowhere.csv"), "leave out|cannot be read"),
+        (("--replay", "nowhere.csv"), "give one"),
         (("--chip", "h20O"), "Did you mean"),
     ],
 )

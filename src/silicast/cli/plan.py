@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -26,6 +26,7 @@ from silicast.report.screen import screen
 from silicast.scenario import Workload
 from silicast.serving.measures import SLO_PERCENTILE
 from silicast.traces import read_trace
+from silicast.traces.metrics import read_metrics
 from silicast.units import duration_ms
 
 Chips = Annotated[
@@ -69,6 +70,10 @@ Replay = Annotated[
     Path | None, typer.Option(help="Trace that gives lengths, rate and arrivals (Azure, BurstGPT, Mooncake, own CSV).")
 ]
 
+Metrics = Annotated[
+    list[Path] | None, typer.Option(help="What a running engine reports at /metrics: lengths, load; one per engine.")
+]
+
 
 def command(
     model: o.Model,
@@ -86,6 +91,7 @@ def command(
     percentile: Percentile = SLO_PERCENTILE,
     limit: Limit = None,
     replay: Replay = None,
+    metrics: Metrics = None,
     devices: Devices = None,
     packages: Packages = None,
     usd_per_hour: UsdPerHour = None,
@@ -110,7 +116,10 @@ def command(
     scenario.positive("top", top)
     chips = candidates(chip or [], vendors, exclude_vendors)
     budget = Budget(devices, packages, usd_per_hour, max_mw)
-    work = workload(replay, input_tokens, output_tokens, prefix_hit, concurrency, rate)
+    lengths = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    known = {name: value for name, value in lengths.items() if value is not None}
+    given = Workload(**known, prefix_hit=prefix_hit, concurrency=concurrency, rate=rate)
+    work = workload(given, replay, metrics or [], bool(known))
     trials = Trials(percentile, limits(limit or []), None if replay is None else str(replay))
     draft = scenario.speculation(mtp_tokens, mtp_acceptance)
     choices = planner.Choices(
@@ -214,26 +223,32 @@ def limits(pairs: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def workload(
-    replay: Path | None, inputs: int | None, outputs: int | None, hit: float, concurrency: float | None,
-    rate: float | None,
-) -> Workload:  # fmt: skip
-    """Lengths and load as given, or those of a trace: means, and the mean rate where no load is given."""
+def workload(given: Workload, replay: Path | None, metrics: Sequence[Path], lengths: bool) -> Workload:
+    """Lengths and load as given, or those of a trace or of running engines where no load is given.
+
+    `lengths` says whether they were given.
+    """
+    if replay is None and not metrics:
+        return given
+    if lengths or (replay is not None and metrics):
+        raise InputError("Lengths come from --input-tokens and --output-tokens, or --replay, or --metrics: give one.")
+    loaded = given.rate is not None or given.concurrency is not None
     if replay is None:
-        lengths = Workload()
-        return Workload(
-            lengths.input_tokens if inputs is None else inputs, lengths.output_tokens if outputs is None else outputs,
-            hit, concurrency, rate,
+        told = read_metrics(metrics)
+        if not loaded and not told.in_flight:
+            raise InputError("The metrics show no request in flight: give --rate or --concurrency.")
+        return replace(
+            given, input_tokens=told.input_tokens, output_tokens=told.output_tokens, prefix_hit=told.prefix_hit,
+            concurrency=given.concurrency if loaded else told.in_flight,
         )  # fmt: skip
-    if inputs is not None or outputs is not None:
-        raise InputError("A trace brings its lengths: leave out --input-tokens and --output-tokens, or --replay.")
     sent = read_trace(replay).requests
-    span = float(sent.arrival[-1])
-    if rate is None and concurrency is None:
+    span, rate = float(sent.arrival[-1]), given.rate
+    if not loaded:
         if not span > 0:
             raise InputError(f"All requests of {replay.name} arrive at once: give --rate or --concurrency.")
         rate = (sent.arrival.size - 1) / span
-    return Workload(float(sent.input_tokens.mean()), float(sent.output_tokens.mean()), hit, concurrency, rate)
+    means = (float(values.mean()) for values in (sent.input_tokens, sent.output_tokens))
+    return replace(given, **dict(zip(("input_tokens", "output_tokens"), means, strict=True)), rate=rate)
 
 
 def aimed(text: str | None) -> Objective | None:

@@ -20,7 +20,10 @@ def simulated_line(answer: Plan) -> list[str]:
     if one.trial is None or how is None:
         return []
     told = ", ".join(f"{label} {three(one.trial, name)} ms" for name, label in LABELS.items())
-    arrive = "the trace" if how.trace else "Poisson arrivals, lognormal lengths"
+    closed = answer.question.workload.concurrency is not None
+    arrive = (
+        f"{'a closed loop' if closed else 'Poisson arrivals'}, lognormal lengths" if how.trace is None else "the trace"
+    )
     text = f"Simulated ({arrive}; median / p90 / p99): {told}."
     share = one.trial.measures["slo_attainment"]
     if share is not None:
