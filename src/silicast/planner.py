@@ -104,7 +104,8 @@ def mix(
         raise InputError("No chip can run the model: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
     aim = objective or default_objective(found, workload, limits)
     question = Question(workload, (targets or Targets()).on(workload), limits, aim, confidence)
-    return _mix(found, question, available, split=chosen.split)
+    trials = chosen.trials if chosen.simulate else None
+    return _mix(found, question, available, split=chosen.split, trials=trials)
 
 
 def default_objective(found: Sequence[Variant], workload: Workload, budget: Budget) -> Objective:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from silicast.errors import InputError
 from silicast.planning.mixes import Mix, _solve, mix
 from silicast.planning.question import Budget, Question
+from silicast.planning.trials import Trials
 from silicast.planning.variants import Variant
 from silicast.scenario import Targets, Workload
 from tests.unit import pools
@@ -86,3 +87,16 @@ def test_what_a_mix_needs() -> None:
     with pytest.raises(InputError, match="below the floor"):
         mix(both(), replace(QUESTION, targets=Targets(2000.0, 0.1)), {"h100-sxm": 1}, DRAWS)
     assert pools.LLAMA in planned(h100_sxm=64, mi300x=64).model
+
+
+def test_units_of_a_simulated_fleet_serve_what_they_do_under_traffic() -> None:
+    stock = {"h100-sxm": 64, "mi300x": 64}
+    strict = replace(QUESTION, targets=Targets(400.0, 30.0))
+    told = mix(both(), strict, stock, DRAWS, trials=Trials(99.0))
+    free = mix(both(), strict, stock, DRAWS)
+    assert told.trials is not None
+    assert free.trials is None
+    assert told.able.value >= 10.0 - 1e-6
+    assert told.usd_per_hour >= 0.98 * free.usd_per_hour
+    with pytest.raises(InputError, match="under simulated traffic"):
+        mix(both(), QUESTION, stock, DRAWS, trials=Trials(limits={"p99_ttft": 0.1}))

@@ -19,14 +19,18 @@ from silicast.estimate import DRAWS, Estimate
 from silicast.planning.deployments import Deployments, Margin, deployments, limits_of
 from silicast.planning.economics import usd_per_million
 from silicast.planning.options import PoolChoice, pools_of
+from silicast.planning.outlook import shortlist
 from silicast.planning.question import Budget, Objective, Question
 from silicast.planning.shortlist import MOST, short_list
+from silicast.planning.trials import Bench, Trials
 from silicast.planning.units import Space, units
 from silicast.planning.variants import Variant
 from silicast.serving.pair import LET_IN
 
 Array = NDArray[Any]
 
+#: units of each group that are simulated
+TRIED = 4
 #: units up to this size also enter by themselves: they fill what larger ones leave
 SMALL_DEVICES = 8
 
@@ -42,7 +46,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Mix:
-    """A fleet of several chips for one rate. `able` is what it can serve, requests/s; `packages` is by chip."""
+    """A fleet of several chips for one rate. `able` is what it can serve, requests/s; `packages` is by chip.
+
+    `trials` say how its units were simulated, None where they were not.
+    """
 
     model: str
     question: Question
@@ -54,6 +61,7 @@ class Mix:
     usd_per_million_output_tokens: float | None
     able: Estimate
     available: Mapping[str, int]
+    trials: Trials | None = None
 
 
 def mix(
@@ -62,10 +70,12 @@ def mix(
     available: Mapping[str, int],
     draws: int = DRAWS,
     split: bool = True,
+    trials: Trials | None = None,
 ) -> Mix:
     """The best mix of chips for the rate of the question; a chip that `available` (packages) lacks is unlimited.
 
-    Raises InputError where none serves it or meets the targets, DoesNotFitError, MissingExtraError without SciPy.
+    With `trials` a unit serves what it does in a simulation. Raises InputError where none serves the rate or meets the
+    targets, DoesNotFitError, MissingExtraError without SciPy.
     """
     if question.workload.rate is None:
         raise InputError("A mixed fleet is planned for a rate: give --rate.")
@@ -75,10 +85,13 @@ def mix(
     if every is None:
         raise DoesNotFitError(f"{'; '.join(f'{variants[i].chip.id}: {why}' for i, why in space.refused.items())}.")
     found, able = _units_that_meet(space, deployments(every, variants, one, _no_margin(len(every))), one, draws)
+    if trials is not None:
+        found, able = _simulated(Bench(space, one, trials), found, able, question)
     bought = _packages(variants, found)
     floor = LET_IN * np.quantile(able, 1 - question.confidence, axis=1)
     counts = _solve(_weights(found, question), floor, _limits(found, bought, question, available), question)
-    return _told(space, found.pick(counts > 0), (able[counts > 0], counts[counts > 0]), question, available)
+    told = _told(space, found.pick(counts > 0), (able[counts > 0], counts[counts > 0]), question, available)
+    return replace(told, trials=trials)
 
 
 def _of_one_unit(question: Question) -> Question:
@@ -111,6 +124,25 @@ def _units_that_meet(space: Space, alone: Deployments, question: Question, draws
     if not len(joined):
         raise InputError(f"No unit of any chip meets the targets at --confidence {question.confidence:g}.")
     return joined, np.concatenate(able)
+
+
+def _simulated(bench: Bench, found: Deployments, able: Array, question: Question) -> tuple[Deployments, Array]:
+    """The best units of each group, with the share of their requests/s at which the targets are met under traffic.
+
+    Raises InputError where none meets them.
+    """
+    groups = found.units.prefill.astype(int) * len(bench.space.variants) + found.units.decode.astype(int)
+    order = np.argsort(_weights(found, question) / np.median(able, axis=1))
+    kept: list[int] = []
+    shares: list[float] = []
+    for row in shortlist(order, groups, TRIED).tolist():
+        told = bench.trial(found.units, row)
+        if told is not None and told.met:
+            kept.append(row)
+            shares.append(told.share)
+    if not kept:
+        raise InputError("No unit of any chip meets the targets under simulated traffic: relax them.")
+    return found.pick(kept), able[kept] * np.array(shares)[:, None]
 
 
 def _weights(found: Deployments, question: Question) -> Array:

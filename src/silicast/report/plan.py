@@ -303,7 +303,7 @@ def mix_lines(answer: Mix) -> list[str]:
     cost = "no price for all chips" if answer.usd_per_hour is None else f"{rounded(answer.usd_per_hour)} USD/h"
     if answer.usd_per_million_output_tokens is not None:
         cost += f", {rounded(answer.usd_per_million_output_tokens)} USD per million output tokens"
-    lines = [f"[bold]{escape(answer.model)}[/bold]: {question_line(answer.question)}",
+    lines = [f"[bold]{escape(answer.model)}[/bold]: {question_line(answer.question, answer.trials)}",
              f"Mixed fleet: [bold]{bought}[/bold], {cost}; it can serve {spread(answer.able)} requests/s."]  # fmt: skip
     whole = sum(part.requests for part in answer.parts)
     for part in answer.parts:
@@ -311,7 +311,14 @@ def mix_lines(answer: Mix) -> list[str]:
             f"{pool.role} {pool.replicas} x ({pool.cut}) of {pool.chip}{_batch(pool)}" for pool in part.pools
         )
         lines.append(f"  {part.requests / whole:.0%} of the requests: {told}")
-    return [*lines, "Closed-form means were compared with the targets; the router shares requests by capacity."]
+    return [*lines, f"{_mix_basis(answer)}; the router shares requests by capacity."]
+
+
+def _mix_basis(answer: Mix) -> str:
+    """What the targets were compared with."""
+    if answer.trials is None:
+        return "Closed-form means were compared with the targets"
+    return "Units serve what they did in a simulation"
 
 
 def mix_document(answer: Mix, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -324,4 +331,4 @@ def mix_document(answer: Mix, inputs: dict[str, Any]) -> dict[str, Any]:
         "parts": [{"units": part.count, "share_of_requests": part.requests / whole,
                    "pools": [_pool_result(pool) for pool in part.pools]} for part in answer.parts],
     }  # fmt: skip
-    return document("plan", inputs, result, ["Closed-form means were compared with the targets."])
+    return document("plan", inputs, result, [f"{_mix_basis(answer)}."])

@@ -21,7 +21,7 @@ def render(answer: Plan, command: str) -> str:
     figures = Figures()
     parts = {
         "title": escape(f"{answer.model}: which chips, how many, configured how"),
-        "question": escape(question_line(answer.question)),
+        "question": escape(question_line(answer.question, answer.trials)),
         "verdict": "".join(f"<p>{escape(_plain(line))}</p>" for line in verdict(answer)[1:]),
         "deployments": _options(answer),
         "front": _fronts(answer, figures),
