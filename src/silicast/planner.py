@@ -42,6 +42,7 @@ class Choices:
     recast      also 8-bit weights and cache that the checkpoint does not have, where the chip multiplies them
     mtp_tokens  most draft tokens, tried where the checkpoint brings draft layers; `acceptance` of each
     split       also prefill and decode in pools of their own
+    efficiency  by chip: what if its steps ran at this share of the speed that the laws say
     prices      USD per package-hour by chip, instead of the catalog's
     top         deployments of the best chip that are told
     simulate    the short list is simulated as `trials` says, and its goodput there decides
@@ -53,6 +54,7 @@ class Choices:
     acceptance: float = ACCEPTED
     split: bool = True
     prices: Mapping[str, float] | None = None
+    efficiency: Mapping[str, float] | None = None
     system: str | None = None
     top: int = 3
     simulate: bool = SIMULATE
@@ -119,7 +121,8 @@ def variants(model: str, chips: Sequence[str], choices: Choices) -> tuple[list[V
     """Every way to run the model on the chips, and why a chip has none."""
     if not chips:
         raise InputError("Name at least one chip, such as --chip h100-sxm. List them with: silicast chips")
-    _check_prices(choices.prices or {}, chips)
+    _check_named("Price", choices.prices or {}, chips)
+    _check_named("Efficiency", choices.efficiency or {}, chips)
     found: list[Variant] = []
     refused: dict[str, str] = {}
     for chip in dict.fromkeys(chips):
@@ -132,10 +135,12 @@ def variants(model: str, chips: Sequence[str], choices: Choices) -> tuple[list[V
     return found, refused
 
 
-def _check_prices(prices: Mapping[str, float], chips: Sequence[str]) -> None:
-    for name in prices:
+def _check_named(what: str, given: Mapping[str, float], chips: Sequence[str]) -> None:
+    for name, value in given.items():
         if name not in chips:
-            raise not_found("Price of chip", name, chips, f"Prices are for the chips planned: {', '.join(chips)}.")
+            raise not_found(f"{what} of chip", name, chips, f"The chips planned are: {', '.join(chips)}.")
+        if not 0 < value < float("inf"):
+            raise InputError(f"{what} of {name} must be above 0, got {value:g}.")
 
 
 def _of_chip(model: str, chip: str, choices: Choices) -> list[Variant]:
@@ -148,6 +153,7 @@ def _of_chip(model: str, chip: str, choices: Choices) -> list[Variant]:
             draft = Speculation(drafts, choices.acceptance if drafts else 0.0)
             setup = Setup(choices.system, stack, weights, weights, cache, draft, microbatches=halves)
             pool = pool_model(model, chip, setup)
+            pool = replace(pool, efficiency=(choices.efficiency or {}).get(chip, 1.0))
             pool.check_formats()
             one = Variant(pool, bill(pool.machine.chip, pool.machine.system, choices.prices))
             made.setdefault(one.way, one)
@@ -225,7 +231,8 @@ def _moved(
     def on(chip: str, load: Workload, how: Choices, wanted: Targets = targets, most: int | None = None) -> Plan:
         given = {name: usd for name, usd in known.items() if name == chip}
         aim: Objective = "packages" if most is None else "goodput"
-        budget, how = Budget(packages=most), replace(how, prices=given, top=1)
+        what_if = {name: share for name, share in (how.efficiency or {}).items() if name == chip}
+        budget, how = Budget(packages=most), replace(how, prices=given, efficiency=what_if, top=1)
         return plan(service.model, [chip], load, wanted, budget, aim, confidence, how)
 
     try:

@@ -26,7 +26,8 @@ class PoolModel:
     """A pool whose layout is still open.
 
     `balanced` assumes even routing; `microbatches` None = the stack's default; `kv_blocks` = blocks of the paged
-    cache on one device as an engine printed them, instead of what the memory law leaves.
+    cache on one device as an engine printed them, instead of what the memory law leaves. `efficiency` asks what
+    if steps ran at this share of the speed that the laws say.
     """
 
     model: Model
@@ -36,6 +37,7 @@ class PoolModel:
     balanced: bool = False
     microbatches: int | None = None
     kv_blocks: int | None = None
+    efficiency: float = 1.0
 
     @cached_property
     def _formats(self) -> tuple[dict[Scope, Format], tuple[str, ...]]:
@@ -140,7 +142,9 @@ class PoolModel:
         machine = self.machine
         known = machine.known("discrepancy", phase)
         key = f"{machine.chip.drawn_as}/{machine.stack.id}/{self.model.id}/discrepancy/{phase}"
-        return machine.sampler.between(key, 1.0, known.low / known.value, known.high / known.value)
+        found = machine.sampler.between(key, 1.0, known.low / known.value, known.high / known.value)
+        # of a first token it is the wait, not a step
+        return found if phase == "first_token" else found / self.efficiency
 
     def staged_step(self, load: Load, layout: Layout) -> Step:
         """One step as a token sees it: with pp stages the decoding sequences run as pp microbatches in turn."""

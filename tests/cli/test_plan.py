@@ -81,6 +81,19 @@ vllm:num_requests_waiting{engine="0"} 2.0
 """
 
 
+def test_a_slower_chip_needs_no_fewer_packages() -> None:
+    words = (*QUICK[:-4], "--input-tokens", "1000", "--output-tokens", "200", "--rate", "40", "--no-simulate")
+    told = [run(*words, "--efficiency", f"{H100}={share}", "--json").document()["result"]["options"][0]
+            for share in (0.5, 1.0, 2.0)]  # fmt: skip
+    packages = [one["packages"] for one in told]
+    assert packages == sorted(packages, reverse=True)
+    assert packages[0] > packages[-1]
+    assert "What if: steps of h100-sxm at 50%" in run(*words, "--efficiency", f"{H100}=0.5").out
+    assert "Did you mean 'h100-sxm'" in run(*words, "--efficiency", "h100=1").err
+    assert "must be above 0" in run(*words, "--efficiency", f"{H100}=0").err
+    assert "CHIP=SHARE" in run(*words, "--efficiency", "half").err
+
+
 def test_running_engines_say_lengths_and_load(tmp_path: Path) -> None:
     file = tmp_path / "metrics.txt"
     file.write_text(METRICS)

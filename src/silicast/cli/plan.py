@@ -41,6 +41,9 @@ Packages = Annotated[int | None, typer.Option(help="Most packages of the whole d
 UsdPerHour = Annotated[float | None, typer.Option(help="Most USD per hour.")]
 MaxMw = Annotated[float | None, typer.Option(help="Most provisioned MW, all in.")]
 Price = Annotated[list[str] | None, typer.Option(help="CHIP=USD per package-hour, instead of the catalog's.")]
+Efficiency = Annotated[
+    list[str] | None, typer.Option(help="CHIP=SHARE: what if its steps ran at this share of the speed forecast.")
+]
 Aim = Annotated[str | None, typer.Option("--objective", help="cost, packages, devices, power or goodput.")]
 Confidence = Annotated[
     float, typer.Option(help="Share of the draws in which targets must hold and by which is ranked; 0.5 = medians.")
@@ -97,6 +100,7 @@ def command(
     usd_per_hour: UsdPerHour = None,
     max_mw: MaxMw = None,
     price: Price = None,
+    efficiency: Efficiency = None,
     objective: Aim = None,
     confidence: Confidence = 0.5,
     stack: Stacks = None,
@@ -124,7 +128,7 @@ def command(
     draft = scenario.speculation(mtp_tokens, mtp_acceptance)
     choices = planner.Choices(
         tuple(stack) if stack else None, recast, mtp_tokens, mtp_acceptance if mtp_tokens else float(draft.acceptance),
-        not mixed_only, prices(price or []), system, top,
+        not mixed_only, prices(price or []), efficiencies(efficiency or []), system, top,
         planner.SIMULATE if simulate is None else simulate, trials,
     )  # fmt: skip
     if form not in FORMATS:
@@ -145,7 +149,7 @@ def command(
     if as_json:
         inputs = {"model": model, "chips": chips, **asdict(work), **asdict(targets), "budget": asdict(budget),
                   "objective": answer.question.objective, "confidence": confidence,
-                  "simulated": asdict(trials)}  # fmt: skip
+                  "efficiency": choices.efficiency, "simulated": asdict(trials)}  # fmt: skip
         emit(plan_document(answer, inputs))
         return
     render(answer, screen())
@@ -189,6 +193,16 @@ def _vendors(text: str | None) -> set[str]:
 
 def prices(pairs: Sequence[str]) -> dict[str, float]:
     """`CHIP=USD` pairs. Raises InputError."""
+    return _numbers(pairs, "--price takes CHIP=USD per package-hour, such as h100-sxm=2.35")
+
+
+def efficiencies(pairs: Sequence[str]) -> dict[str, float]:
+    """`CHIP=SHARE` pairs. Raises InputError."""
+    return _numbers(pairs, "--efficiency takes CHIP=SHARE of the speed forecast, such as ascend-910c=0.8")
+
+
+def _numbers(pairs: Sequence[str], takes: str) -> dict[str, float]:
+    """`CHIP=NUMBER` pairs. Raises InputError with what the option takes."""
     found = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
@@ -197,7 +211,7 @@ def prices(pairs: Sequence[str]) -> dict[str, float]:
         except ValueError:
             found[name] = float("nan")
         if found[name] != found[name]:
-            raise InputError(f"--price takes CHIP=USD per package-hour, such as h100-sxm=2.35; got '{pair[:60]}'.")
+            raise InputError(f"{takes}; got '{pair[:60]}'.")
     return found
 
 

@@ -217,5 +217,9 @@ def _notes(variants: Sequence[Variant], question: Question, trials: Trials | Non
                  f"{question.confidence:g} asks for.")  # fmt: skip
     if len(variants) > MOST_CROSSED:
         notes.append(f"Prefill on one chip and decode on another is tried for up to {MOST_CROSSED} variants only.")
+    notes += dict.fromkeys(
+        f"What if: steps of {one.chip.id} at {one.pool.efficiency:.0%} of the speed forecast."
+        for one in variants if one.pool.efficiency != 1
+    )  # fmt: skip
     notes += dict.fromkeys(warning for variant in variants for warning in variant.pool.warnings)
     return tuple(notes)
