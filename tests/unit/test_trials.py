@@ -171,3 +171,12 @@ def test_a_trace_is_replayed(tmp_path: Path) -> None:
     file.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(lines) + "\n")
     told = answer(Trials(trace=str(file)))
     assert told.best.met
+
+
+def test_confidence_holds_beside_the_simulation() -> None:
+    asked = replace(question(devices=64), confidence=0.9)
+    best = plan([variant()], asked, draws=DRAWS, trials=Trials()).best
+    assert best.met
+    assert best.sure >= 0.85
+    assert best.trial is not None
+    assert best.trial.met

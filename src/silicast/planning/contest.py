@@ -10,7 +10,7 @@ from silicast.planning.deployments import Deployments, Margin, deployments, exce
 from silicast.planning.outlook import outlook, scores
 from silicast.planning.pareto import front
 from silicast.planning.question import Question
-from silicast.planning.shortlist import Short, drawn_rows, joined
+from silicast.planning.shortlist import Short, drawn_rows, joined, meets
 from silicast.planning.trials import Bench, Trial, Trials
 from silicast.planning.units import CUT, Space
 from silicast.serving.pair import LET_IN
@@ -21,6 +21,8 @@ Array = NDArray[Any]
 FRONT, DEARER = 8, 3.0
 #: units that are simulated: of each group at least, and of all groups together
 FEWEST_OF_GROUP, OF_ALL = 2, 8
+#: the confidence that asks for no more than the medians
+MEDIAN = 0.5
 #: groups that may be ahead of one that is simulated
 TOLD = 12
 
@@ -121,7 +123,11 @@ def _with_units(space: Space, short: Short, trials: list[Trial | None], question
     look = outlook(space, found, question, short.draws)
     free = replace(question, targets=replace(question.targets, ttft_ms=None, tpot_ms=None, e2e_ms=None))
     met = np.array([old if one is None else one.met for old, one in zip(short.met, trials, strict=True)], dtype=bool)
-    return replace(short, found=found, look=look, met=met & within(found, free))
+    met &= within(found, free)
+    if question.confidence > MEDIAN:
+        # the simulation knows the medians only
+        met &= meets(look, question)
+    return replace(short, found=found, look=look, met=met)
 
 
 def _agreement(after: Short, trials: list[Trial | None], before: Array, question: Question) -> Agreement:
