@@ -243,7 +243,7 @@ def _moved(
     except InputError as error:
         raise InputError(f"Service {service.name} on {service.chip}: {error}") from None
     if not old.best.met:
-        raise InputError(f"Service {service.name} on {service.chip}: {old.shortfall}")
+        raise InputError(". ".join([f"Service {service.name} on {service.chip}: {old.shortfall}", *old.lacks]))
     # a closed loop on two chips serves two rates: equal goodput means the same requests/s
     work = replace(work, concurrency=None, rate=old.best.estimates["requests_per_s"].value)
     if service.concurrency is not None:

@@ -74,14 +74,19 @@ class Plan:
         return self.options[0]
 
     @property
+    def lacks(self) -> list[str]:
+        """What the best deployment lacks under traffic, with what to relax."""
+        return [] if self.trials is None or self.best.met else shortfall(self.best, self.question, self.trials)
+
+    @property
     def shortfall(self) -> str:
-        """What the best deployment lacks, empty where it meets the targets."""
+        """That no deployment meets the targets, and where; empty where one does."""
         if self.best.met:
             return ""
-        if self.trials is None:
-            return f"no deployment meets the targets at --confidence {self.question.confidence:g}"
-        lacks = shortfall(self.best, self.question, self.trials)
-        return " ".join(["no deployment meets the targets under simulated traffic.", *lacks])
+        trial = self.best.trial
+        sure = trial is None or (trial.met and not self.lacks)
+        where = f"at --confidence {self.question.confidence:g}" if sure else "under simulated traffic"
+        return f"No deployment meets the targets {where}"
 
     @property
     def runner_up(self) -> Option | None:

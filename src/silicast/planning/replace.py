@@ -66,7 +66,7 @@ def move(service: str, chip: str, old: Plan, new: Plan | None, refusal: str = ""
     before, after = old.best, new.best if new is not None and new.best.met else None
     precision = _precision(before), _precision(after) if after else ""
     if new is None or after is None:
-        reason = refusal or (new.shortfall if new else "")
+        reason = refusal or (". ".join([new.shortfall, *new.lacks]) if new else "")
         return Move(
             service, chip, before, None, None, None, None, None, None, _lost(old, reach or new), precision, "", reason
         )  # fmt: skip

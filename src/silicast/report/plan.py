@@ -99,8 +99,7 @@ def verdict(answer: Plan) -> list[str]:
     best = answer.best
     lines = [f"[bold]{escape(answer.model)}[/bold]: {question_line(answer.question, answer.trials)}"]
     if not best.met:
-        how = f"at --confidence {answer.question.confidence:g}" if best.trial is None else "under simulated traffic"
-        lines.append(f"[yellow]No deployment meets the targets {how}; the nearest ones are shown.[/yellow]")
+        lines.append(f"[yellow]{answer.shortfall}; the nearest ones are shown.[/yellow]")
     lines.append(f"{'Best' if best.met else 'Nearest'}: [bold]{sizes(best)}[/bold], {pools(best)}: {numbers(best)}.")
     lines += simulated_line(answer)
     lines.append(

@@ -6,7 +6,6 @@ from typing import Any
 from silicast.planning.options import Option
 from silicast.planning.plan import Plan
 from silicast.planning.question import Question
-from silicast.planning.shortfall import shortfall
 from silicast.planning.trials import Trial, Trials
 from silicast.report.numbers import compact
 
@@ -28,7 +27,7 @@ def simulated_line(answer: Plan) -> list[str]:
     share = one.trial.measures["slo_attainment"]
     if share is not None:
         text += f" {share:.0%} of the requests meet all targets; {how.percentile:g} % must."
-    return [text, *([] if one.met else shortfall(one, answer.question, how))]
+    return [text, *answer.lacks]
 
 
 def demanded(question: Question, how: Trials | None) -> str:
