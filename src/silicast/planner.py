@@ -145,7 +145,7 @@ def _check_named(what: str, given: Mapping[str, float], chips: Sequence[str]) ->
 
 def _of_chip(model: str, chip: str, choices: Choices) -> list[Variant]:
     made: dict[tuple[str, str, str, int, int | None], Variant] = {}
-    for stack in _stacks(chip, choices.stacks):
+    for stack in stacks_of(chip, choices.stacks):
         own = pool_model(model, chip, Setup(system=choices.system, stack=stack))
         for (weights, cache), drafts, halves in product(
             _formats(own, choices.recast), _drafts(own, choices.mtp_tokens), _overlaps(own)
@@ -160,7 +160,7 @@ def _of_chip(model: str, chip: str, choices: Choices) -> list[Variant]:
     return list(made.values())
 
 
-def _stacks(chip: str, wanted: tuple[str, ...] | None) -> tuple[str | None, ...]:
+def stacks_of(chip: str, wanted: tuple[str, ...] | None) -> tuple[str | None, ...]:
     """Stacks to try on a chip; a named one that is not for its vendor is refused."""
     if wanted is None:
         return (None,)

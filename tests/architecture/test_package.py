@@ -47,7 +47,7 @@ PUBLIC = [
 #: who may touch files
 IO = under(
     "cli/", "report/", "evidence/", "catalog.py", "datafile.py", "chip_template.py", "model/config.py",
-    "model/provenance.py", "traces/", "simulation/scenario.py", "launch/deployed.py", "fleet.py",
+    "model/provenance.py", "traces/", "simulation/scenario.py", "launch/deployed.py", "fleet.py", "sweep/",
 )  # fmt: skip
 #: what touching files looks like
 FILE_CALLS = {"open", "read_text", "write_text", "read_bytes", "write_bytes", "unlink", "mkdir", "glob", "rglob"}

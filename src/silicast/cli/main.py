@@ -26,6 +26,8 @@ VERBS = {
     "import": "Read a launch command back: what should the running deployment reach?",
     "plan": "Which chips, how many, configured how: the best deployment under targets and a budget.",
     "replace": "What it takes to move a fleet to another chip: packages, power, cost, latency given up.",
+    "sweep": "Models x chips x workloads x deployments, on all cores or a Ray cluster, into Parquet parts.",
+    "results": "SQL over the parts of a sweep.",
     "chips": "List chips, show one with its sources, print a template for your own.",
     "systems": "List systems, show one with its domains.",
     "models": "List models, show one with its parameters.",
@@ -33,6 +35,9 @@ VERBS = {
     "calibrate": "Fit the coefficients of the laws to measured operators and write them.",
     "validate": "Forecast against measurement, on the evidence that ships or on your own.",
 }
+
+#: option that may stand alone -> the value that it then has
+BARE = {"--ray": "here"}
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
@@ -79,7 +84,7 @@ def main() -> None:
     """Entry point. Bad input is one line and exit code 2, a missing extra exit code 1."""
     arguments = sys.argv[1:] or ["--help"]
     try:
-        code = build(arguments)(arguments, prog_name="silicast", standalone_mode=False)
+        code = build(arguments)(_spelled_out(arguments), prog_name="silicast", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         _fail(str(error), 2)
@@ -91,6 +96,15 @@ def main() -> None:
         _leave(stop)
     else:
         sys.exit(code)
+
+
+def _spelled_out(arguments: Sequence[str]) -> list[str]:
+    """Options that may stand alone, which typer does not know, with the value that they then have."""
+    told: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        bare = argument in BARE and following.startswith("-")
+        told += [argument, BARE[argument]] if bare else [argument]
+    return told
 
 
 def _complaint(error: Any) -> str:

@@ -97,9 +97,7 @@ class Space:
         layouts: list[Layout | None] = []
         refused = {}
         for place, variant in enumerate(variants):
-            most = question.replica_devices(_domain(variant))
-            if question.budget.packages is not None:
-                most = min(most, question.budget.packages * variant.chip.packages_of)
+            most = widest(variant, question)
             found = replica_layouts(variant.pool, most)
             held = None if found is None else variant.pool.most_sequences(found, question.workload)
             if found is None or held is None or not np.any(held >= 1):
@@ -115,6 +113,13 @@ class Space:
         if found is None:
             raise IndexError(f"variant {place} has no layout")
         return found.pick(row)
+
+
+def widest(variant: Variant, question: Question) -> int:
+    """The most devices of one replica that are tried."""
+    most = question.replica_devices(_domain(variant))
+    packages = question.budget.packages
+    return most if packages is None else min(most, packages * variant.chip.packages_of)
 
 
 def _domain(variant: Variant) -> int:

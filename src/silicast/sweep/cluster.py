@@ -1,0 +1,147 @@
+"""Chunks as tasks of a Ray cluster: one that runs already, or one made here for the sweep."""
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from silicast.errors import InputError, MissingExtraError, SilicastError
+from silicast.sweep.chunks import Chunk
+from silicast.sweep.processes import AHEAD, TRIES
+from silicast.sweep.run import Workers
+from silicast.sweep.work import evaluate
+
+INSTALL = "pip install 'silicast[ray]'"
+#: stands for a cluster on this machine that lives as long as the sweep
+HERE = "here"
+#: the one that `ray start` on this machine made or joined
+AUTO = "auto"
+#: seconds to wait for an address to answer, and times that Ray asks one that does, of another kind, at 1 s each
+PATIENCE = 5.0
+KNOCKS = "4"
+#: seconds between two looks whether the cluster is still there, and how many in vain mean that it is not
+LOOK = 1.0
+GONE = 5
+#: characters of what Ray says
+MOST_TOLD = 200
+KEPT = "Finished parts are kept: run the same command again."
+
+
+def on_ray(address: str) -> Workers:
+    """Workers on a Ray cluster: `HERE`, `AUTO`, or HOST:PORT. Raises InputError where nothing answers there."""
+    if address != HERE:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", KNOCKS)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    _ray()
+    if address not in (HERE, AUTO):
+        _knock(address)
+    return lambda chunks: _on(address, chunks)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError(f"--ray needs Ray. Install it with: {INSTALL}") from None
+    return ray
+
+
+def _knock(address: str) -> None:
+    """Ray itself waits for minutes where nobody answers."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"--ray takes HOST:PORT of the head node, {AUTO}, or nothing; got '{address[:60]}'.")
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error) or "no answer"
+        raise InputError(
+            f"No Ray cluster answers at '{address[:60]}' ({why}). Start one with: ray start --head --port=6379"
+        ) from None
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Ray's compiled part writes to the error stream past Python; what went wrong is in its exceptions, too."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def _connected(ray: Any, address: str) -> Iterator[None]:
+    try:
+        with _silence():
+            ray.init(
+                address="local" if address == HERE else address, include_dashboard=False if address == HERE else None,
+                logging_level=logging.ERROR, log_to_driver=False,
+            )  # fmt: skip
+    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"Ray cannot connect to '{address[:60]}': {_line(error)}. Is it the head node of a cluster with the same "
+            "versions of Ray and Python? One that asks for a token needs RAY_AUTH_MODE=token here, too."
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _on(address: str, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bytes]]:
+    ray = _ray()
+    with _connected(ray, address):
+        # a task whose worker or node dies is given to another one
+        task = ray.remote(num_cpus=1, max_retries=TRIES)(evaluate)
+        try:
+            yield from _results(ray, task, iter(chunks))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, SilicastError) else error from None
+        except ray.exceptions.RayError as error:
+            raise SilicastError(f"The Ray cluster lost a chunk {TRIES} times: {_line(error)}. {KEPT}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:MOST_TOLD].rstrip(".")
+
+
+def _results(ray: Any, task: Any, left: Iterator[Chunk]) -> Iterator[tuple[Chunk, bytes]]:
+    head = ray.get_runtime_context().gcs_address
+    under_way: dict[Any, Chunk] = {}
+    most = silent = 0
+    while True:
+        if not silent:  # nodes come and go; a head that is gone would not answer
+            most = AHEAD * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        while len(under_way) < most and (chunk := next(left, None)) is not None:
+            under_way[task.remote(chunk)] = chunk
+        if not under_way:
+            return
+        done, _ = ray.wait(list(under_way), timeout=LOOK)
+        parts = {}
+        for one in done:
+            with suppress(ray.exceptions.GetTimeoutError):
+                parts[one] = ray.get(one, timeout=LOOK)
+        silent = 0 if parts or _answers(head) else silent + 1
+        if silent >= GONE:
+            raise SilicastError(f"The Ray cluster at {head} is gone. {KEPT}")
+        for one, part in parts.items():
+            yield under_way.pop(one), part
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except OSError:
+        return False
+    return True
