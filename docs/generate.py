@@ -12,6 +12,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import is_dataclass
@@ -33,6 +34,7 @@ from silicast.model.ops import GroupedGemm, Op
 from silicast.parts import explained
 from silicast.report.numbers import shown, shown_range
 from silicast.scenario import Layout, Load, Workload
+from silicast.sweep.columns import COLUMNS
 
 DOCS = Path(__file__).resolve().parent
 OUT = DOCS / "generated"
@@ -311,16 +313,46 @@ def command_line() -> str:
 
 def help_text(*arguments: str) -> str:
     """What `silicast ... --help` prints at 100 columns."""
+    return printed(*arguments, "--help")
+
+
+def printed(*arguments: str) -> str:
+    """What `silicast ...` prints at 100 columns."""
     program = "from silicast.cli.main import main; import sys; sys.argv[0] = 'silicast'; main()"
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments, "--help"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=True,
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env=environment, check=True
     )
     return done.stdout
+
+
+# sweeps --------------------------------------------------------------------------------------------------------------
+
+#: what is asked of the example
+QUERIES = (
+    """SELECT model, chip, max(output_tokens_per_s_per_device) AS tokens_per_s_per_device,
+  min(usd_per_million_output_tokens) AS usd_per_million_output_tokens
+FROM results WHERE workload = 'chat' AND input_tokens = 4000 AND ttft_ms < 2000 AND tpot_ms < 50
+GROUP BY ALL ORDER BY model, 3 DESC""",
+    """SELECT chip, kv_cache, tp, ep, attention_dp AS dp, tpot_ms, tpot_ms_low AS low, tpot_ms_high AS high
+FROM results WHERE model = 'Qwen/Qwen3-235B-A22B' AND prefix_hit > 0.5 AND tpot_ms_high < 40
+ORDER BY output_tokens_per_s_per_device DESC LIMIT 6""",
+)
+
+
+def swept() -> str:
+    """The example, how it is run, and what it answers."""
+    space = DOCS / "sweep.toml"
+    parts = [f"```toml\n{space.read_text(encoding='utf-8')}```\n"]
+    with tempfile.TemporaryDirectory() as folder:
+        told = printed("sweep", str(space), "--output", f"{folder}/sweep").replace(f"{folder}/", "")
+        shown = told.partition("\nAsk:")[0].replace(" --folder sweep", "")
+        parts.append(literal(f"$ silicast sweep docs/sweep.toml\n{shown}"))
+        for sql in QUERIES:
+            answer = printed("results", sql, "--folder", f"{folder}/sweep")
+            parts.append(f"```sql\n{sql}\n```\n\n{literal(answer)}")
+    columns = [(f"`{name}`", kind.replace("yes_no", "yes or no")) for name, kind in COLUMNS.items()]
+    return "\n".join([*parts, table(("column", "kind"), columns)])
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -333,6 +365,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "models": models,
     "worked": worked,
     "command-line": command_line,
+    "sweep": swept,
 }
 
 

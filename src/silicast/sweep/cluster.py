@@ -23,9 +23,13 @@ AUTO = "auto"
 #: seconds to wait for an address to answer, and times that Ray asks one that does, of another kind, at 1 s each
 PATIENCE = 5.0
 KNOCKS = "4"
+#: what a client says first: the connection preface and an empty SETTINGS frame (RFC 9113, 3.4 and 6.5)
+OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 #: seconds between two looks whether the cluster is still there, and how many in vain mean that it is not
 LOOK = 1.0
 GONE = 5
+#: chunks under way at least: nodes that join later find work
+LEAST = 64
 #: characters of what Ray says
 MOST_TOLD = 200
 KEPT = "Finished parts are kept: run the same command again."
@@ -56,13 +60,21 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise InputError(f"--ray takes HOST:PORT of the head node, {AUTO}, or nothing; got '{address[:60]}'.")
-    try:
-        socket.create_connection((host, int(port)), PATIENCE).close()
-    except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or str(error) or "no answer"
+    if why := _no_answer(address):
         raise InputError(
             f"No Ray cluster answers at '{address[:60]}' ({why}). Start one with: ray start --head --port=6379"
-        ) from None
+        )
+
+
+def _no_answer(address: str) -> str:
+    """Why nobody answers the opening of HTTP/2 there, which Ray speaks; empty where somebody does."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), PATIENCE) as line:
+            line.sendall(OPENING)
+            return "" if line.recv(1) else "it hangs up"
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
 
 
 @contextmanager
@@ -118,10 +130,10 @@ def _line(error: Exception) -> str:
 def _results(ray: Any, task: Any, left: Iterator[Chunk]) -> Iterator[tuple[Chunk, bytes]]:
     head = ray.get_runtime_context().gcs_address
     under_way: dict[Any, Chunk] = {}
-    most = silent = 0
+    silent = 0
+    # asked once: a head that is gone would not answer
+    most = max(AHEAD * int(ray.cluster_resources().get("CPU", 1)), LEAST)
     while True:
-        if not silent:  # nodes come and go; a head that is gone would not answer
-            most = AHEAD * max(int(ray.cluster_resources().get("CPU", 1)), 1)
         while len(under_way) < most and (chunk := next(left, None)) is not None:
             under_way[task.remote(chunk)] = chunk
         if not under_way:
@@ -131,17 +143,8 @@ def _results(ray: Any, task: Any, left: Iterator[Chunk]) -> Iterator[tuple[Chunk
         for one in done:
             with suppress(ray.exceptions.GetTimeoutError):
                 parts[one] = ray.get(one, timeout=LOOK)
-        silent = 0 if parts or _answers(head) else silent + 1
+        silent = silent + 1 if not parts and _no_answer(head) else 0
         if silent >= GONE:
             raise SilicastError(f"The Ray cluster at {head} is gone. {KEPT}")
         for one, part in parts.items():
             yield under_way.pop(one), part
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), PATIENCE).close()
-    except OSError:
-        return False
-    return True

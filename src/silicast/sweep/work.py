@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.errors import InputError
+from silicast.errors import ChipFileError, ConfigError, InputError, NotFoundError
 from silicast.estimate import DRAWS
 from silicast.planner import Choices, variants
 from silicast.planning.deployments import Deployments, Margin, deployments
@@ -61,6 +61,8 @@ def tables(chunk: Chunk) -> Iterator[tuple[dict[str, Any], dict[str, Array]]]:
     }  # fmt: skip
     try:
         found = _variants(chunk.model, chunk.chip, chunk.system, chunk.stack, chunk.deployments, chunk.price)
+    except (NotFoundError, ChipFileError, ConfigError):  # a file that this machine lacks says nothing of the chip
+        raise
     except InputError as error:
         yield {**asked, "reason": str(error)}, {"fit": np.zeros(1, dtype=bool)}
         return
