@@ -308,6 +308,16 @@ def test_a_full_disk_leaves_what_is_finished(tmp_path: Path, monkeypatch: pytest
     assert sweep(wide, tmp_path, on_processes(1)).found == 1
 
 
+def test_what_a_killed_driver_left_is_swept_away(tmp_path: Path) -> None:
+    old, new = tmp_path / ".a.parquet-1.tmp", tmp_path / ".b.parquet-2.tmp"
+    old.write_text("")
+    new.write_text("")
+    os.utime(old, (0, 0))
+    Folder(tmp_path).begin(space(), [])
+    assert not old.exists()
+    assert new.exists()
+
+
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(InputError, match="cannot be made a folder"):
@@ -324,6 +334,18 @@ def test_bad_sql_is_one_line(tmp_path: Path, sql: str, told: str) -> None:
         query(tmp_path, sql)
     assert told in str(caught.value)
     assert "LINE" not in str(caught.value)
+
+
+def test_what_is_no_number_in_an_answer_is_none(tmp_path: Path) -> None:
+    sweep(space(), tmp_path, on_processes(1))
+    told = query(tmp_path, "SELECT 'nan'::FLOAT, -1e0/0, [1.0, 'inf'::FLOAT], {'a': 'nan'::FLOAT}, 'x', 2")
+    assert told.rows == [(None, None, [1.0, None], {"a": None}, "x", 2)]
+    assert query(tmp_path, "SELECT * FROM range(3)", 2).more
+    assert not query(tmp_path, "SELECT * FROM range(2)", 2).more
+    assert query(tmp_path, "SET threads = 1").rows == []
+    for nothing in ("", " ; ", "/* nothing */"):
+        with pytest.raises(InputError, match="Give a query of the table results"):
+            query(tmp_path, nothing)
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:

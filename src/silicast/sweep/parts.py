@@ -6,6 +6,7 @@ A part appears under its name only when it is whole: it is written to another na
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -24,6 +25,8 @@ Array = NDArray[Any]
 INSTALL = "pip install 'silicast[sweep]'"
 MANIFEST = "sweep.json"
 BLOCK = 1 << 20
+#: seconds after which a file that is not finished is what a killed driver left
+ABANDONED = 3600.0
 
 
 class Folder:
@@ -36,6 +39,9 @@ class Folder:
         """Say what belongs to the sweep. Raises InputError where the folder cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            for left in self.path.glob(".*.tmp"):
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    left.unlink()
         except OSError as error:
             raise InputError(f"'{self.path}' cannot be made a folder: {error.strerror}.") from None
         content = {"space": space.model_dump(), "parts": list(names)}

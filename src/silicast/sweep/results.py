@@ -1,6 +1,8 @@
 """SQL over the parts of a sweep, by DuckDB: the view `results` has one row per deployment."""
 
+import math
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,23 @@ def query(path: Path, sql: str, most: int | None = None) -> Answer:
         database.read_parquet(files).create_view(VIEW)
         try:
             cursor = database.execute(sql)
+            if cursor is None:
+                raise InputError(f"Give a query of the table {VIEW}, such as 'SELECT count(*) FROM {VIEW}'.")
             columns = tuple(column[0] for column in cursor.description or ())
-            rows = cursor.fetchmany(most + 1) if most is not None else cursor.fetchall()
+            fetched = cursor.fetchall() if most is None else cursor.fetchmany(most + 1)
         except duckdb.Error as error:
             raise InputError(_told(str(error))) from None
-    return Answer(columns, rows if most is None else rows[:most], most is not None and len(rows) > most)
+    rows = [tuple(map(_plain, row)) for row in fetched[:most]]
+    return Answer(columns, rows, len(rows) < len(fetched))
+
+
+def _plain(cell: Any) -> Any:
+    """A decimal number as a float, None for a number that is not finite, also inside of lists and structures."""
+    if isinstance(cell, float | Decimal):
+        return float(cell) if math.isfinite(cell) else None
+    if isinstance(cell, list | tuple):
+        return [_plain(one) for one in cell]
+    return {name: _plain(one) for name, one in cell.items()} if isinstance(cell, dict) else cell
 
 
 def _told(problem: str) -> str:
