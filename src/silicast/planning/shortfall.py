@@ -27,7 +27,9 @@ def shortfall(one: Option, question: Question, how: Trials) -> list[str]:
             if (seen[name] or 0) > target]  # fmt: skip
     over += [f"--limit {name}={one.trial.measures[f'{name}_ms']:.0f}ms or more" for name, limit in how.limits.items()
              if (one.trial.measures[f"{name}_ms"] or 0) > limit]  # fmt: skip
-    return [f"Even with {LEAST_SHARE:.0%} of its load it does not meet everything. Relax: {' and '.join(over)}."] if over else []
+    if not over:
+        return []
+    return [f"Even with {LEAST_SHARE:.0%} of its load it does not meet everything. Relax: {' and '.join(over)}."]
 
 
 def _enough(name: str, value: float) -> str:

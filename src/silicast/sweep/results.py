@@ -32,8 +32,8 @@ def query(path: Path, sql: str, most: int | None = None) -> Answer:
     if not files:
         raise InputError(f"'{path}' has no finished part yet. Run the sweep again: it goes on where it stopped.")
     with duckdb.connect() as database:
-        database.read_parquet(files).create_view(VIEW)
         try:
+            database.read_parquet(files).create_view(VIEW)
             cursor = database.execute(sql)
             if cursor is None:
                 raise InputError(f"Give a query of the table {VIEW}, such as 'SELECT count(*) FROM {VIEW}'.")

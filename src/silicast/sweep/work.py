@@ -79,7 +79,7 @@ def _variants(
 ) -> list[Variant]:
     choices = Choices(
         (stack,), table.recast, table.mtp_tokens, table.mtp_acceptance, table.split,
-        {} if price is None else {chip: price}, system,
+        prices={} if price is None else {chip: price}, system=system,
     )  # fmt: skip
     found, _ = variants(model, [chip], choices)
     return sorted(found, key=lambda one: one.way[:4])
