@@ -48,11 +48,10 @@ def empty_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     monkeypatch.setattr(sys, "path", list(sys.path))
-    modules = set(sys.modules)
     yield tmp_path
     catalog.pack_folders.cache_clear()
-    for name in set(sys.modules) - modules:
-        if not name.startswith("silicast"):
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
 
 
