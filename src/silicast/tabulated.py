@@ -18,11 +18,12 @@ SOME_TOKENS = 64.0
 
 @dataclass(frozen=True, slots=True)
 class Tabulated:
-    """Step times and limits of one attention rank of a replica: a replica with several ranks has a queue at each."""
+    """Step times and limits of one attention rank of a replica, and how many of them step together."""
 
     surface: Surface
     limits: Limits
     host: Host
+    ranks: int = 1
 
 
 def tabulate(
@@ -30,7 +31,7 @@ def tabulate(
 ) -> Tabulated:
     """The tables of `pool` cut by one `layout`, up to the sequences and the chunk of its stack.
 
-    With several attention ranks the others are as busy as the one that is simulated. Decode batches are padded to the
+    Decode batches are padded to the
     next of `graph_batches`. Raises DoesNotFitError where not one block of cache is left.
     """
     one, stack = layout.arrays(), pool.machine.stack
@@ -45,11 +46,11 @@ def tabulate(
     limits = Limits(stack.chunk_tokens, stack.max_sequences, cache_blocks(pool, layout), stack.block_tokens)
     surface = compile_surface(
         seconds, limits.sequences, limits.step_tokens, most_context, query, tuple(sorted(graph_batches)),
-        _launches(pool, one),
+        _launches(pool, one), int(layout.attention_dp),
     )  # fmt: skip
     names = ("front_end", "front_end_per_token", "lag_steps")
     host = Host(*(float(np.median(pool.machine.coefficient("host", name))) for name in names))
-    return Tabulated(surface, limits, host)
+    return Tabulated(surface, limits, host, int(layout.attention_dp))
 
 
 def _launches(pool: PoolModel, layout: Layout) -> Array:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from silicast.scenario import Layout, Load
-from silicast.serving.surface import Prompts, Surface, compile_surface, decode_seconds, knot, step_seconds
+from silicast.serving.surface import (
+    Prompts,
+    Surface,
+    compile_surface,
+    decode_seconds,
+    knot,
+    step_seconds,
+    uneven_decode_seconds,
+    uneven_step_seconds,
+)
 from silicast.tabulated import tabulate
 from tests.serving.traffic import seconds
 from tests.unit.pools import LLAMA, QWEN, R1, pool
@@ -78,6 +87,34 @@ def test_decode_batches_are_exact_at_knots_and_steps_are_exact_for_one_prompt() 
         exact = seconds(Load(1, tokens, 0, 0, 0))
         found = step_seconds(surface, 0, 0.0, Prompts(tokens, 1, tokens * (tokens + 1) / 2, 0))
         assert found == pytest.approx(float(exact), rel=1e-12)
+
+
+UNEVEN = [(R1, "h200-sxm", Layout(ep=8, attention_dp=8)), (R1, "ascend-910c", Layout(ep=32, attention_dp=32))]
+
+
+@pytest.mark.parametrize(("model", "chip", "layout"), UNEVEN)
+def test_uneven_ranks_take_what_the_laws_say(model: str, chip: str, layout: Layout) -> None:
+    """A rank with its own tokens, and experts that see the mean of all ranks."""
+    points, random = pool(model, chip), np.random.default_rng(2)
+    ready = tabulate(points, layout, 1 << 15)
+    share = np.exp(random.uniform(np.log(1 / layout.attention_dp), np.log(4), COUNT))
+    tokens = _spread(random, 16, ready.limits.step_tokens)
+    batch = random.integers(1, min(ready.limits.sequences, 512), COUNT).astype(float)
+    one, none = np.ones(COUNT), np.zeros(COUNT)
+    prefill = Load(one, tokens, none, none, none, prefill_share=share)
+    decode = Load(none, one, none, batch, none + 4096, decode_share=share)
+    prompts, decodes = [], []
+    for p, B, at in zip(tokens.astype(int), batch.astype(int), share, strict=True):
+        one_prompt = Prompts(int(p), 1, p * (p + 1) / 2, 0)
+        prompts.append(uneven_step_seconds(ready.surface, 0, 0.0, one_prompt, p * at))
+        alone = decode_seconds(ready.surface, int(B), 4096)
+        decodes.append(alone + uneven_decode_seconds(ready.surface, int(B), B * at))
+    for load, found in ((prefill, prompts), (decode, decodes)):
+        truth = points.staged_step(load, layout.arrays()).seconds
+        error = np.abs(np.array(found) / truth - 1)
+        print(f"{model} on {chip}, uneven ranks: error mean {error.mean():.3%}, largest {error.max():.3%}")
+        assert error.mean() < 0.003
+        assert np.quantile(error, 0.95) < 0.01
 
 
 def test_a_batch_runs_as_the_next_captured_one() -> None:

@@ -1,7 +1,7 @@
 """Serving runs of the evidence replayed through the simulator with their own load protocol.
 
 All slots start at once, lengths are drawn between the shares that the row states, the run has as many requests as it
-says (else ten per slot). One attention rank stands for all; its share of the slots is its own closed loop.
+says (else ten per slot). Attention ranks are simulated one by one, in lock-step.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,20 +49,18 @@ class Replay:
         slots, count = row.scenario.concurrency, row.scenario.requests
         if ready.mode not in ("closed", "disaggregated") or not slots:
             raise NoForecastError("only closed loops are replayed")
-        ranks = ready.parts[0].sizes[3] if ready.mode == "closed" else 1
-        own = max(round(slots / ranks), 1)
-        traffic = _traffic(ready, max(round((count or ROUNDS * slots) / ranks), own))
-        served = self._served(ready, traffic, ClosedLoop(own))
-        return _means(served, ready, ranks)
+        clients = max(round(slots), 1)
+        traffic = _traffic(ready, max(round(count or ROUNDS * slots), clients))
+        return _means(self._served(ready, traffic, ClosedLoop(clients)), ready)
 
     def _served(self, ready: Plan, traffic: Requests, loop: ClosedLoop) -> Served:
         first, last = ready.parts[0], ready.parts[-1]
         apart = ready.mode == "disaggregated"
         return simulate_fleet(
             traffic,
-            self._fleet(ready, first, first.replicas * first.sizes[3] if apart else 1),
+            self._fleet(ready, first),
             "least-outstanding",
-            self._fleet(ready, last, last.replicas * last.sizes[3]) if apart else None,
+            self._fleet(ready, last) if apart else None,
             self._way(ready) if apart else None,
             loop,
             host=self._ready(ready, first).host,
@@ -71,10 +69,11 @@ class Replay:
             random=np.random.default_rng(SEED),
         )
 
-    def _fleet(self, ready: Plan, part: Part, ranks: int) -> Fleet:
+    def _fleet(self, ready: Plan, part: Part) -> Fleet:
         stack = self._pool(ready, part).machine.stack
         tables = self._ready(ready, part)
-        return Fleet(ranks, tables.surface, tables.limits, stack.policy or POLICY[stack.scheduler])
+        policy = stack.policy or POLICY[stack.scheduler]
+        return Fleet(part.replicas, tables.surface, tables.limits, policy, tables.ranks)
 
     def _pool(self, ready: Plan, part: Part) -> PoolModel:
         pool = self.pools.pool(part.key)
@@ -107,12 +106,12 @@ def _traffic(ready: Plan, count: int) -> Requests:
     return requests(np.zeros(count), *sizes)
 
 
-def _means(served: Served, ready: Plan, ranks: int) -> dict[str, float]:
+def _means(served: Served, ready: Plan) -> dict[str, float]:
     done = served.done
     if not done.any():
         raise NoForecastError("no request fits the cache")
     span = float(np.nanmax(served.finished[done]) - np.nanmin(served.arrival[done]))
-    rate = float(done.sum()) * ranks / span
+    rate = float(done.sum()) / span
     return {
         "ttft_ms": float(np.nanmean(served.ttft[done])) * 1e3,
         "tpot_ms": float(np.nanmean(served.tpot[done])) * 1e3,

@@ -10,6 +10,7 @@ import heapq
 import numpy as np
 
 from silicast.serving.blocks import release, to_the_end
+from silicast.serving.lockstep import begin_all, cut_all, end_rank, leap_gaps
 from silicast.serving.replica import begin, complete, cut, enter, send
 from silicast.serving.routers import route
 from silicast.serving.state import MOVING, NOBODY, OPEN, Cluster
@@ -40,15 +41,19 @@ def run_cluster(cluster: Cluster, most_events: int) -> bool:
     return True
 
 
-def _log_is_full(cluster: Cluster, i: int) -> bool:
-    return cluster.replicas[i].state.logged + 1 >= len(cluster.replicas[i].log)
+def _log_is_full(cluster: Cluster, first: int) -> bool:
+    for i in range(first, first + cluster.replicas[first].state.ranks):
+        if cluster.replicas[i].state.logged + 1 >= len(cluster.replicas[i].log):
+            return True
+    return False
 
 
 def _ahead(cluster: Cluster) -> list[tuple[float, int, int]]:
     """What happens next, from the state of the replicas and of the caches on their way."""
     heap = [(np.inf, NOTHING, NOBODY)]
     for i in range(len(cluster.replicas)):
-        if cluster.replicas[i].state.until < np.inf:
+        state = cluster.replicas[i].state
+        if state.until < np.inf and state.leader == i:
             heap.append((cluster.replicas[i].state.until, STEP, i))
     if cluster.state.moving > 0:
         for r in range(len(cluster.rows)):
@@ -104,29 +109,54 @@ def _wake(cluster: Cluster, heap: list[tuple[float, int, int]], i: int, time: fl
     """Replica i looks at its queue: at once if it is idle, else when the running step ends."""
     replica = cluster.replicas[i]
     replica.state.called = 0
-    if replica.state.until == np.inf:
+    if replica.state.ranks > 1:
+        _wake_ranks(cluster, heap, replica.state.leader, time)
+    elif replica.state.until == np.inf:
         replica.state.now = time
         begin(replica)
+        _push(heap, replica.state.until, STEP, i)
     elif replica.state.steps > 1:
         cut(replica, time)
-    else:
-        return
-    _push(heap, replica.state.until, STEP, i)
+        _push(heap, replica.state.until, STEP, i)
+
+
+def _wake_ranks(cluster: Cluster, heap: list[tuple[float, int, int]], first: int, time: float) -> None:
+    state = cluster.replicas[first].state
+    if state.until == np.inf:
+        begin_all(cluster, first, time)
+        _push(heap, state.until, STEP, first)
+    elif state.steps > 1:
+        cut_all(cluster, first, time)
+        _push(heap, state.until, STEP, first)
 
 
 def _end_step(cluster: Cluster, heap: list[tuple[float, int, int]], i: int) -> None:
-    """The step of replica i ends, and its next one begins."""
+    """The step of replica i, or of the ranks of which it is the first, ends, and the next one begins."""
+    state = cluster.replicas[i].state
+    if state.ranks > 1:
+        gaps = leap_gaps(cluster, i)
+        for rank in range(i, i + state.ranks):
+            before = cluster.replicas[rank].state.finished
+            end_rank(cluster, rank, gaps)
+            _after_step(cluster, heap, rank, before)
+        begin_all(cluster, i, state.now)
+    else:
+        before = state.finished
+        complete(cluster.replicas[i])
+        _after_step(cluster, heap, i, before)
+        begin(cluster.replicas[i])
+    _push(heap, state.until, STEP, i)
+
+
+def _after_step(cluster: Cluster, heap: list[tuple[float, int, int]], i: int, before: int) -> None:
+    """Caches leave replica i, and clients whose requests have ended there since `before` send their next ones."""
     replica = cluster.replicas[i]
-    before = replica.state.finished
-    complete(replica)
     if i < cluster.state.prefills:
         for j in range(replica.state.step_prompts):
             r = replica.chosen[j]
             if cluster.rows[r].state == MOVING:
                 _send_cache(cluster, heap, r, replica.state.now)
     _send_next(cluster, replica.state.finished - before, replica.state.now)
-    begin(replica)
-    _push(heap, replica.state.until, STEP, i)
 
 
 def _send_cache(cluster: Cluster, heap: list[tuple[float, int, int]], r: int, now: float) -> None:

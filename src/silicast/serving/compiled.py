@@ -16,7 +16,7 @@ from numba.core import types as numba_types
 from numba.experimental import structref
 from numba.extending import overload, overload_attribute, register_jitable
 
-from silicast.serving import blocks, cluster, leap, policies, replica, routers, surface, verbs
+from silicast.serving import blocks, cluster, leap, lockstep, policies, replica, routers, surface, verbs
 from silicast.serving.columns import Columns
 from silicast.serving.state import Cluster, Replica
 from silicast.serving.surface import Surface
@@ -24,7 +24,7 @@ from silicast.serving.surface import Surface
 
 def kernels() -> list[Callable[..., Any]]:
     """Every function that compiled code calls."""
-    modules = (surface, blocks, verbs, leap, *policies.MODULES, policies, replica, routers, cluster)
+    modules = (surface, blocks, verbs, leap, *policies.MODULES, policies, replica, routers, lockstep, cluster)
     found = {}
     for module in modules:
         for function in vars(module).values():

@@ -30,12 +30,21 @@ OWN_LATER = ("units", "gaps", "log")
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Replicas that are alike: how many, how long their steps take, what each may carry, and how it schedules."""
+    """Replicas that are alike: how many, how long their steps take, what each may carry, and how it schedules.
+
+    ranks   attention ranks of a replica in lock-step; surface and limits are those of one
+    """
 
     replicas: int
     surface: Surface
     limits: Limits
     policy: str | Decide = DEFAULT
+    ranks: int = 1
+
+    @property
+    def queues(self) -> int:
+        """One at each rank of each replica."""
+        return self.replicas * self.ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +73,12 @@ def simulate_fleet(
         raise not_found("Router", router, ROUTERS, f"Choose one of: {', '.join(ROUTERS)}.")
     how = Options(**options)
     pools = [fleet] if decode is None else [fleet, decode]
-    if any(pool.replicas < 1 for pool in pools):
-        raise InputError("A fleet has at least 1 replica.")
+    if any(pool.replicas < 1 or pool.ranks < 1 for pool in pools):
+        raise InputError("A fleet has at least 1 replica, and a replica at least 1 attention rank.")
     whole = _Stacked(traffic, pools, how)
     way = transfer or Transfer()
     known = {"router": ROUTERS[router], "latency": way.latency, "per_token": way.per_token}
-    known |= {"prefills": fleet.replicas if decode else 0}
+    known |= {"prefills": fleet.queues if decode else 0}
     for name, value in known.items():
         whole.state[name] = value
     if router == "power-of-two":
@@ -90,7 +99,7 @@ class _Stacked:
 
     def __init__(self, traffic: Requests, pools: list[Fleet], how: Options) -> None:
         self.pools = pools
-        self.kinds = np.repeat(np.arange(len(pools)), [pool.replicas for pool in pools])
+        self.kinds = np.repeat(np.arange(len(pools)), [pool.queues for pool in pools])
         places = max(pool.limits.sequences for pool in pools)
         samples = [columns(traffic, pool.surface, pool.limits, policy_of(pool.policy), how.setting) for pool in pools]
         # the last fleet decodes
@@ -105,6 +114,11 @@ class _Stacked:
         if how.timeline:
             self.own["log"] = np.zeros((len(self.kinds), LOG_ROWS), ENTRY)
             self.own["state"]["log"] = True
+        ranks = np.array([pool.ranks for pool in pools])[self.kinds]
+        ahead = np.where(self.kinds > 0, pools[0].queues, 0)
+        place = np.arange(len(self.kinds)) - ahead
+        self.own["state"]["ranks"], self.own["state"]["leader"] = ranks, ahead + place // ranks * ranks
+        self.own["state"]["turns"] = np.array([policy_of(pool.policy).turns for pool in pools])[self.kinds]
         if len(pools) > 1:
             self.own["state"]["hands_over"][self.kinds == 0] = True
         self.parts = [self._part(samples[kind], i) for i, kind in enumerate(self.kinds)]
@@ -202,8 +216,10 @@ class _Stacked:
         )
 
     def _timeline(self) -> Timeline:
-        who = np.concatenate([np.full(len(log), i, np.int32) for i, log in self.logs])
-        entries = np.concatenate([log for _, log in self.logs])
+        # nobody may have run at all
+        logs = [(0, np.zeros(0, ENTRY)), *self.logs]
+        who = np.concatenate([np.full(len(log), i, np.int32) for i, log in logs])
+        entries = np.concatenate([log for _, log in logs])
         order = np.argsort(entries["start"], kind="stable")
         return Timeline(**{name: entries[name][order] for name in ENTRY.names or ()}, replica=who[order])
 

@@ -86,18 +86,28 @@ def _steps_in_segment(surface: Surface, context: float, pace: float, steps: int)
 
 
 def _steps_of_series(surface: Surface, batch: int, context: float, pace: float, seconds: float, most: int) -> int:
-    """Within one segment: the least n with n t + m n (n - 1) / 2 >= seconds, t the first step and m the growth."""
+    """`least_steps` within one segment, to the last bit of the sums that a leap makes."""
     if most == 1:
         return 1
     t = decode_seconds(surface, batch, context)
     m = (decode_seconds(surface, batch, context + (most - 1) * pace) - t) / (most - 1)
+    n = least_steps(t, m, seconds, most)
+    while n > 1 and leap_seconds(surface, batch, context, pace, n - 1) >= seconds:
+        n -= 1
+    while n < most and leap_seconds(surface, batch, context, pace, n) < seconds:
+        n += 1
+    return n
+
+
+def least_steps(t: float, m: float, seconds: float, most: int) -> int:
+    """The least n up to `most` with n t + m n (n - 1) / 2 >= seconds: t the first step and m the growth."""
     b = t - m / 2
     root = b * b + 2 * m * seconds
     n = int(2 * seconds / (b + math.sqrt(max(root, 0.0)))) if b > 0 else 1
     n = min(max(n, 1), most)
-    while n > 1 and leap_seconds(surface, batch, context, pace, n - 1) >= seconds:
+    while n > 1 and (n - 1) * (t + m * (n - 2) / 2) >= seconds:
         n -= 1
-    while n < most and leap_seconds(surface, batch, context, pace, n) < seconds:
+    while n < most and n * (t + m * (n - 1) / 2) < seconds:
         n += 1
     return n
 

@@ -86,28 +86,57 @@ def cut(replica: Replica, time: float) -> None:
 def begin(replica: Replica) -> None:
     """Decide the next step, and how often it can be repeated; without work the replica is idle."""
     state = replica.state
-    state.moved = state.step_decodes = state.step_tokens = state.step_prompts = 0
-    state.step_cached = state.step_loaded = 0
-    state.step_pairs = 0.0
-    decide(replica)
-    state.start, state.steps, state.until = state.now, 1, np.inf
+    plan_step(replica)
     if state.step_tokens == 0 and state.step_decodes == 0:
         # who comes with his cache begins to decode without a step
         if state.step_loaded > 0:
             state.until = state.now
         return
-    mean = state.context / state.step_decodes if state.step_decodes else 0.0
     if state.step_tokens == 0 and state.moved == 0 and state.leaps:
         state.steps = horizon(replica)
-        pace = state.growth / state.decoding
+        mean, pace = state.context / state.decoding, state.growth / state.decoding
         state.until = state.now + leap_seconds(replica.surface, state.decoding, mean, pace, state.steps)
         return
-    prompts = Prompts(state.step_tokens, state.step_prompts - state.step_loaded, state.step_pairs, state.step_cached)
-    state.until = state.now + step_seconds(replica.surface, state.step_decodes, mean, prompts)
+    state.until = state.now + planned_seconds(replica)
+
+
+def plan_step(replica: Replica) -> None:
+    """The policy decides what the next step carries; how long it takes is not said yet."""
+    state = replica.state
+    state.moved = state.step_decodes = state.step_tokens = state.step_prompts = 0
+    state.step_cached = state.step_loaded = 0
+    state.step_pairs = 0.0
+    decide(replica)
+    state.start, state.steps, state.until = state.now, 1, np.inf
+
+
+def planned_seconds(replica: Replica) -> float:
+    """Seconds of the step that is planned."""
+    state = replica.state
+    mean = state.context / state.step_decodes if state.step_decodes else 0.0
+    return step_seconds(replica.surface, state.step_decodes, mean, planned_prompts(replica))
+
+
+def planned_prompts(replica: Replica) -> Prompts:
+    """The prompts of that step."""
+    state = replica.state
+    return Prompts(state.step_tokens, state.step_prompts - state.step_loaded, state.step_pairs, state.step_cached)
 
 
 def complete(replica: Replica) -> None:
-    """The running step, or leap, ends: tokens come out, requests end or begin to decode."""
+    """The running step, or leap, ends."""
+    state = replica.state
+    first = second = last = state.until - state.start
+    if state.steps > 1:
+        mean, pace = state.context / state.decoding, state.growth / state.decoding
+        first = decode_seconds(replica.surface, state.decoding, mean)
+        second = decode_seconds(replica.surface, state.decoding, mean + pace)
+        last = decode_seconds(replica.surface, state.decoding, mean + (state.steps - 1) * pace)
+    end_step(replica, first, second, last)
+
+
+def end_step(replica: Replica, first: float, second: float, last: float) -> None:
+    """Tokens come out, requests end or begin to decode; the first, second and last step of a leap took so long."""
     state = replica.state
     state.now = state.until
     state.events += 1
@@ -115,7 +144,7 @@ def complete(replica: Replica) -> None:
     if state.log:
         _log(replica)
     if state.step_decodes:
-        _count(replica)
+        _count(replica, first, second, last)
         take(replica, pass_steps(replica, state.steps))
         state.aged += state.steps
         state.context += state.steps * state.growth
@@ -125,12 +154,9 @@ def complete(replica: Replica) -> None:
     _prune(replica)
 
 
-def _count(replica: Replica) -> None:
+def _count(replica: Replica, first: float, second: float, last: float) -> None:
     """Gaps between the tokens that this step or leap makes."""
     state = replica.state
-    mean = state.context / state.decoding
-    whole = state.until - state.start
-    first = whole if state.steps == 1 else decode_seconds(replica.surface, state.decoding, mean)
     for i in range(state.groups):
         if replica.sizes[i] > 0:
             gap = state.start + first - replica.since[i]
@@ -139,9 +165,6 @@ def _count(replica: Replica) -> None:
         gap = state.start + first - state.token
         count_gaps(replica, gap, gap, 1, state.decoding - state.fresh)
     if state.steps > 1:
-        pace = state.growth / state.decoding
-        second = decode_seconds(replica.surface, state.decoding, mean + pace)
-        last = decode_seconds(replica.surface, state.decoding, mean + (state.steps - 1) * pace)
         count_gaps(replica, second, last, state.steps - 1, state.decoding)
     state.groups = state.fresh = 0
     state.token = state.until

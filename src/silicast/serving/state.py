@@ -99,6 +99,9 @@ class State:
     hands_over    requests leave with their first token, to decode elsewhere; called: somebody came who may end a leap
     arrived       rows that have come; finished: those that have left
     preempted, events, logged   counters
+    ranks         attention ranks in lock-step, this one included; leader: the first of them in the cluster
+    turns         whether they take requests in turn; turn: whose it is; experts: seconds of a decode step beyond one in
+                  which all of them carry as much
     leaps         whether equal steps are taken at once; log: whether events are logged
     """
 
@@ -155,6 +158,11 @@ class State:
     preempted: int = 0
     events: int = 0
     logged: int = 0
+    ranks: int = 1
+    leader: int = 0
+    turns: int = 0
+    turn: int = 0
+    experts: float = 0.0
     leaps: int = 1
     log: int = 0
 

@@ -7,6 +7,9 @@ decoding sequences alone. Hence three small tables say all that one of five dime
 
 with s prompts of p tokens in all, each behind k cached ones, and B decoding sequences of q tokens each behind c cached
 ones on average. `together` is taken with one fresh prompt and without context; `prompts` is what others cost beyond it.
+All attention ranks are taken to carry the same; where they do not, two more tables say what the experts, which all of
+them share, cost more or less at their mean tokens.
+
 Batches have a row each, so every staircase in B is exact. Tokens are cut into cells that end where tiles end: linear
 within a cell, a jump at its border. Along s, k and c the tables are linear between knots.
 """
@@ -33,6 +36,8 @@ SHARES = 16
 SIDE_BY_SIDE = np.array([1.0, 2, 3, 4, 6, 8, 16, 32, 64])
 #: the first cached tokens after 0 at which the tables have a knot
 LEAST_CONTEXT = 16.0
+#: knots per doubling of the mean tokens of the ranks over those of one rank, and the most of it in the tables
+SHARE_KNOTS, MOST_SHARE = 2, 4
 #: a share of decodes that stands for the first of many: their attention is launched, and does nothing yet
 HARDLY = 1e-6
 #: rows evaluated at once: bounds the memory of building
@@ -52,6 +57,9 @@ class Surface:
     side        prompts at each knot
     cell        cell of each number of tokens; first, last: the tokens at which a cell begins and ends
     query       tokens that a decoding sequence processes in a step
+    uneven      (cell, first and last token of the cell, share knot) and
+    uneven_decode   (batch 0..most, share knot): seconds beyond a step in which all ranks carry as much as this one
+    shares      mean tokens of all attention ranks over those of this one at each knot
     floor       (prompts alone, prompts beside decodes) by (seconds, seconds per sequence): a step with prompts takes no
                 less, as its kernels are launched one by one
     """
@@ -66,6 +74,9 @@ class Surface:
     first: Array
     last: Array
     query: int
+    uneven: Array
+    uneven_decode: Array
+    shares: Array
     floor: Array
 
 
@@ -86,11 +97,13 @@ def compile_surface(
     query_tokens: int = 1,
     graph_batches: tuple[int, ...] = (),
     floor: Array | None = None,
+    ranks: int = 1,
 ) -> Surface:
     """Tabulate `seconds` (a load with arrays -> seconds of each row) up to the given sizes.
 
     `most_tokens` are those of the prompts of one step. Decode batches are padded to the next of `graph_batches`. What
-    holds a step with prompts up beside its device, and does not add to it, is no table but the `floor`.
+    holds a step with prompts up beside its device, and does not add to it, is no table but the `floor`. `ranks` are the
+    attention ranks of a replica.
     """
     contexts = np.concatenate([[0.0], _knots(LEAST_CONTEXT, most_context)])
     cached = np.concatenate([[0.0], contexts[1::PER_DOUBLING], contexts[-1:] * 2])
@@ -98,8 +111,10 @@ def compile_surface(
     cell, first, last = _cells(most_tokens + most_sequences * query_tokens)
     build = _Build(seconds, query_tokens, graph_batches)
     nodes = np.stack([first, last], axis=-1)
+    batches = np.arange(most_sequences + 1.0)
+    shares = _shares(ranks)
     return Surface(
-        decode=build.decode(np.arange(most_sequences + 1.0), contexts),
+        decode=build.decode(batches, contexts),
         together=build.together(nodes, np.concatenate([[0.0, HARDLY], np.linspace(0, 1, SHARES + 1)[1:]])),
         prompts=build.prompts(nodes, side, cached),
         contexts=contexts,
@@ -109,6 +124,9 @@ def compile_surface(
         first=first,
         last=last,
         query=query_tokens,
+        uneven=build.uneven(nodes, shares) if ranks > 1 else np.zeros((1, 2, shares.size)),
+        uneven_decode=build.uneven_decode(batches, shares) if ranks > 1 else np.zeros((1, shares.size)),
+        shares=shares,
         floor=np.zeros((2, 2)) if floor is None else floor,
     )
 
@@ -122,6 +140,13 @@ def constant_surface(step: float, most_sequences: int, most_tokens: int) -> Surf
 def _knots(low: float, high: float) -> Array:
     count = max(int(np.ceil(np.log2(max(high / low, 2)) * PER_DOUBLING)), 1)
     return low * 2.0 ** (np.arange(count + 1) / PER_DOUBLING)
+
+
+def _shares(ranks: int) -> Array:
+    """From one rank that has all tokens to one that has few of them; 1, all alike, is among the knots."""
+    least = int(np.ceil(np.log2(ranks) * SHARE_KNOTS))
+    most = int(np.log2(MOST_SHARE) * SHARE_KNOTS)
+    return np.asarray(2.0 ** (np.arange(-least, most + 1) / SHARE_KNOTS))
 
 
 def _cells(most: int) -> tuple[Array, Array, Array]:
@@ -166,6 +191,21 @@ class _Build:
         found = self._evaluate(s, p / s, k, none, none).reshape(*nodes.shape, side.size, cached.size)
         return found - fresh.reshape(*nodes.shape, 1, 1)
 
+    def uneven(self, nodes: Array, shares: Array) -> Array:
+        """What one fresh prompt on this rank costs beyond the same on all ranks."""
+        n, share = (column.ravel() for column in np.meshgrid(nodes.ravel(), shares, indexing="ij"))
+        one, none = np.ones_like(n), np.zeros_like(n)
+        found = self._evaluate(one, n, none, none, none, prefill_share=share) - self._evaluate(one, n, none, none, none)
+        return found.reshape(*nodes.shape, shares.size)
+
+    def uneven_decode(self, batches: Array, shares: Array) -> Array:
+        """What decoding sequences on this rank cost beyond as many on all ranks."""
+        B, share = (column.ravel() for column in np.meshgrid(np.maximum(batches, 1), shares, indexing="ij"))
+        none, run = np.zeros_like(B), self.padded(B)
+        load = (none, np.ones_like(B), none, run, none)
+        found = self._evaluate(*load, decode_share=share) - self._evaluate(*load)
+        return found.reshape(batches.size, shares.size)
+
     def padded(self, batches: Array) -> Array:
         """The captured batch that a batch runs as; beyond the largest it runs as it is."""
         if not self.graphs.size:
@@ -173,12 +213,13 @@ class _Build:
         at = np.minimum(np.searchsorted(self.graphs, batches), self.graphs.size - 1)
         return np.where(batches > 0, np.maximum(self.graphs[at], batches), batches)
 
-    def _evaluate(self, s: Array, p: Array, context: Array, B: Array, c: Array) -> Array:
+    def _evaluate(self, s: Array, p: Array, context: Array, B: Array, c: Array, **shares: Array) -> Array:
         """Seconds of `s` prompts of `p` tokens each behind `context` cached ones, beside B decodes behind c."""
         parts = []
         for start in range(0, p.size, ROWS):
             row = slice(start, start + ROWS)
-            load = Load(s[row], p[row], context[row], B[row], c[row], self.query)
+            busy = {name: share[row] for name, share in shares.items()}
+            load = Load(s[row], p[row], context[row], B[row], c[row], self.query, **busy)
             parts.append(np.broadcast_to(np.asarray(self.seconds(load), dtype=float), p[row].shape))
         return np.concatenate(parts)
 
@@ -214,17 +255,33 @@ def step_seconds(surface: Surface, batch: int, context: float, prompts: Prompts)
     """Seconds of a step: prompts beside `batch` decoding sequences behind `context` cached tokens on average."""
     if prompts.tokens == 0:
         return decode_seconds(surface, batch, context)
-    decodes = batch * surface.query
-    tokens = prompts.tokens + decodes
+    return max(_device_seconds(surface, batch, context, prompts), _launch_seconds(surface, batch, prompts))
+
+
+def uneven_step_seconds(surface: Surface, batch: int, context: float, prompts: Prompts, mean: float) -> float:
+    """The same of a step with prompts where the attention ranks of the replica have `mean` tokens on average."""
+    tokens = prompts.tokens + batch * surface.query
+    k = knot(surface.shares, mean / tokens)
+    share = (mean / tokens - surface.shares[k]) / (surface.shares[k + 1] - surface.shares[k])
+    experts = _in_cell(surface, surface.uneven, tokens, k, share)
+    return max(_device_seconds(surface, batch, context, prompts) + experts, _launch_seconds(surface, batch, prompts))
+
+
+def _launch_seconds(surface: Surface, batch: int, prompts: Prompts) -> float:
     kind = 1 if batch > 0 else 0
     least: float = surface.floor[kind, 0] + surface.floor[kind, 1] * (batch + prompts.number)
+    return least
+
+
+def _device_seconds(surface: Surface, batch: int, context: float, prompts: Prompts) -> float:
+    decodes = batch * surface.query
+    tokens = prompts.tokens + decodes
     if batch == 0:
-        return max(_in_cell(surface, surface.together, tokens, 0, 0.0) + prompts_seconds(surface, prompts), least)
+        return _in_cell(surface, surface.together, tokens, 0, 0.0) + prompts_seconds(surface, prompts)
     share = decodes * SHARES / tokens
     k = int(share)
     beside: float = decode_seconds(surface, batch, context) - surface.decode[batch, 0]
-    found = _in_cell(surface, surface.together, tokens, k + 1, share - k) + prompts_seconds(surface, prompts) + beside
-    return max(found, least)
+    return _in_cell(surface, surface.together, tokens, k + 1, share - k) + prompts_seconds(surface, prompts) + beside
 
 
 def prompts_seconds(surface: Surface, prompts: Prompts) -> float:
@@ -245,6 +302,14 @@ def prompts_seconds(surface: Surface, prompts: Prompts) -> float:
     fewer: float = _in_cell(surface, surface.prompts[:, :, j], p, k, share)
     more = _in_cell(surface, surface.prompts[:, :, j + 1], p, k, share)
     found: float = fewer + (more - fewer) * side
+    return found
+
+
+def uneven_decode_seconds(surface: Surface, batch: int, mean: float) -> float:
+    """What `batch` decoding sequences cost beyond as many on all ranks, where these have `mean` on average."""
+    k = knot(surface.shares, mean / batch)
+    low, high = surface.uneven_decode[batch, k], surface.uneven_decode[batch, k + 1]
+    found: float = low + (high - low) * (mean / batch - surface.shares[k]) / (surface.shares[k + 1] - surface.shares[k])
     return found
 
 

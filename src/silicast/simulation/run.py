@@ -37,9 +37,9 @@ class Part:
     ready: Tabulated
 
     @property
-    def ranks(self) -> int:
+    def queues(self) -> int:
         """Queues of the pool: each attention rank of each replica has its own."""
-        return self.table.replicas * self.table.attention_dp
+        return self.fleet.queues
 
     @property
     def devices(self) -> int:
@@ -60,7 +60,7 @@ class Part:
     @property
     def fleet(self) -> Fleet:
         """The queues as the simulator takes them."""
-        return Fleet(self.ranks, self.ready.surface, self.ready.limits, self.policy)
+        return Fleet(self.table.replicas, self.ready.surface, self.ready.limits, self.policy, self.ready.ranks)
 
     @property
     def name(self) -> str:
@@ -169,10 +169,10 @@ def _hardware(parts: list[Part]) -> Hardware:
 
 def _replicas(parts: list[Part], busy: Array) -> Replicas:
     ordered = sorted(range(len(parts)), key=lambda place: parts[place].table.role == "decode")
-    ranks = [parts[place].ranks for place in ordered]
-    blocks = np.repeat([parts[place].ready.limits.blocks for place in ordered], ranks)
+    queues = [parts[place].queues for place in ordered]
+    blocks = np.repeat([parts[place].ready.limits.blocks for place in ordered], queues)
     return Replicas(
-        tuple(part.name for part in parts), np.repeat(ordered, ranks), busy, _energy(parts, ordered, busy), blocks
+        tuple(part.name for part in parts), np.repeat(ordered, queues), busy, _energy(parts, ordered, busy), blocks
     )
 
 
@@ -184,7 +184,7 @@ def _energy(parts: list[Part], ordered: list[int], busy: Array) -> Array | None:
         power = part.model.machine.chip.power.get("package")
         if power is None:
             return None
-        watts += [power.value * part.packages / part.ranks] * part.ranks
+        watts += [power.value * part.packages / part.queues] * part.queues
     return np.asarray(watts) * busy
 
 
@@ -194,6 +194,4 @@ def _tier(parts: list[Part]) -> str:
 
 
 def _warnings(parts: list[Part]) -> tuple[str, ...]:
-    ranks = any(part.table.attention_dp > 1 for part in parts)
-    lock = ("Attention ranks are simulated as queues of their own, the others as busy as each.",) if ranks else ()
-    return tuple(dict.fromkeys((*(line for part in parts for line in part.model.warnings), *lock)))
+    return tuple(dict.fromkeys(line for part in parts for line in part.model.warnings))

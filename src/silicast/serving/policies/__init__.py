@@ -28,13 +28,15 @@ class Policy:
     """A decision with its number in compiled code (OWN = plain Python only).
 
     spare: share of the blocks that stay free when a request is admitted; headroom: tokens that a request must leave in
-    an empty cache. What can never fit is rejected when it comes.
+    an empty cache. What can never fit is rejected when it comes. turns: the engine's attention ranks get
+    requests in turn, and not the one with fewest.
     """
 
     decide: Decide
     number: int = OWN
     spare: float = 0.0
     headroom: int = 0
+    turns: bool = False
 
     def spared(self, blocks: int) -> int:
         """Blocks that stay free."""
@@ -47,7 +49,7 @@ class Policy:
 
 POLICIES = {
     "vllm": Policy(vllm, 0),
-    "sglang": Policy(sglang, 1),
+    "sglang": Policy(sglang, 1, turns=True),
     "tensorrt-llm": Policy(no_evict, 2, headroom=1),
     "tensorrt-llm-max-utilization": Policy(max_utilization, 3),
     "static": Policy(static_batch, 4, headroom=1),

@@ -84,7 +84,8 @@ def _add_prompts(replica: Replica) -> None:
         return
     now = available(replica) * state.block
     later = now - _to_write(replica) * _ratio(replica)
-    budget, chunk = MOST_PREFILL, state.most_tokens
+    # the engine takes no size of a chunk that is not whole pages
+    budget, chunk = MOST_PREFILL, state.most_tokens // state.block * state.block
 
     # The prompt that was cut goes on.
     if state.prompts > 0:
