@@ -89,7 +89,7 @@ class Replay:
         first, last = (self.pools.pool(part.key) for part in ready.parts)
         cut = Layout(*ready.parts[0].sizes)
         one, two = (float(np.squeeze(transfer(first, last, cut, Workload(tokens, 1)))) for tokens in (1, 2))
-        return Transfer(2 * one - two, two - one)
+        return Transfer(2 * one - two, two - one, first.machine.stack.transfer_in_ttft)
 
 
 def _drafting(pool: PoolModel, tokens: int, acceptance: float) -> PoolModel:

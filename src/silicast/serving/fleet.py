@@ -49,10 +49,14 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """The way of a cache from the replica that computed it to the one that decodes: seconds at least, and per token."""
+    """The way of a cache from the replica that computed it to the one that decodes: seconds at least, and per token.
+
+    in_ttft   the client gets its first token from the replica that decodes, once that has the cache and a place
+    """
 
     latency: float = 0.0
     per_token: float = 0.0
+    in_ttft: bool = False
 
 
 def simulate_fleet(
@@ -77,6 +81,7 @@ def simulate_fleet(
         raise InputError("A fleet has at least 1 replica, and a replica at least 1 attention rank.")
     whole = _Stacked(traffic, pools, how)
     way = transfer or Transfer()
+    whole.own["state"]["tells_first"][whole.kinds > 0] = way.in_ttft
     known = {"router": ROUTERS[router], "latency": way.latency, "per_token": way.per_token}
     known |= {"prefills": fleet.queues if decode else 0}
     for name, value in known.items():

@@ -191,10 +191,14 @@ def _advance(replica: Replica, r: int, tokens: int) -> None:
         return
     if row.loaded > 0:
         row.loaded = 0
-        join_decoding(replica, r, row.first)
+        if state.tells_first:
+            row.first = told(replica, state.start)
+            join_decoding(replica, r, state.start)
+        else:
+            join_decoding(replica, r, row.first)
         return
     if row.target == row.prompt:
-        row.first = told(replica)
+        row.first = told(replica, state.now)
     else:
         count_gaps(replica, state.now - row.token, state.now - row.token, 1, 1)
     if row.target - row.prompt + 1 == row.output:
@@ -226,7 +230,7 @@ def finish(replica: Replica, r: int) -> None:
     state.promised -= to_the_end(replica, r)
     state.running -= 1
     row.state = FINISHED
-    row.finished = told(replica)
+    row.finished = told(replica, state.now)
     _depart(replica, row.finished)
 
 
@@ -255,13 +259,13 @@ def send(replica: Replica, r: int, time: float) -> None:
     row.entered = max(time + state.front + state.front_per_token * row.prompt, replica.rows[r - 1].entered)
 
 
-def told(replica: Replica) -> float:
-    """When the client has a token that the device has now: some decode steps later where results come late."""
+def told(replica: Replica, time: float) -> float:
+    """When the client has a token that the device has at `time`: some decode steps later where results come late."""
     state = replica.state
     if state.lag == 0:
-        return state.now
+        return time
     batch = max(state.decoding, 1)
-    return state.now + state.lag * decode_seconds(replica.surface, batch, state.context / batch)
+    return time + state.lag * decode_seconds(replica.surface, batch, state.context / batch)
 
 
 def _log(replica: Replica) -> None:

@@ -97,6 +97,7 @@ class State:
     token, groups, fresh   when the last decode step ended; groups of requests, and requests, that began to decode since
     step_loaded   requests of the step whose cache has come from elsewhere and who will decode
     hands_over    requests leave with their first token, to decode elsewhere; called: somebody came who may end a leap
+    tells_first   who comes with his cache has his first token sent from here, when he is admitted
     arrived       rows that have come; finished: those that have left
     preempted, events, logged   counters
     ranks         attention ranks in lock-step, this one included; leader: the first of them in the cluster
@@ -147,6 +148,7 @@ class State:
     step_cached: int = 0
     step_loaded: int = 0
     hands_over: int = 0
+    tells_first: int = 0
     called: int = 0
     full: int = 0
     ghosts: int = 0

@@ -160,7 +160,7 @@ def _transfer(first: Part, last: Part) -> Transfer:
         float(np.squeeze(transfer(first.model, last.model, first.table.layout(), Workload(tokens, 1))))
         for tokens in (1, 2)
     )
-    return Transfer(2 * one - two, two - one)
+    return Transfer(2 * one - two, two - one, first.model.machine.stack.transfer_in_ttft)
 
 
 def _hardware(parts: list[Part]) -> Hardware:
