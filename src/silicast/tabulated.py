@@ -7,7 +7,7 @@ import numpy as np
 from silicast.errors import DoesNotFitError
 from silicast.pool import Array, Phase, PoolModel
 from silicast.scenario import Layout, Load
-from silicast.serving.columns import Host, Limits
+from silicast.serving.columns import Below, Host, Limits
 from silicast.serving.surface import Surface, compile_surface
 
 #: tokens of context to which the tables reach where nobody says: beyond, the last segment goes on
@@ -63,15 +63,30 @@ def _launches(pool: PoolModel, layout: Layout) -> Array:
     return np.array([[once + launches, each] for launches in eager])
 
 
+def below(pool: PoolModel, layout: Layout, room: float, bandwidth: float) -> Below:
+    """A level of the prefix cache with `room` bytes below the devices of one attention rank, at `bandwidth` bytes/s.
+
+    A block takes what it takes on all devices of the rank: each stores its own part, or its own copy.
+    """
+    size = _block_bytes(pool, layout) * layout.devices / layout.attention_dp
+    return Below(int(room // size), float(size / bandwidth) if bandwidth > 0 else np.inf)
+
+
+def _block_bytes(pool: PoolModel, layout: Layout) -> float:
+    """Bytes of one block of the cache on one device."""
+    block = pool.machine.stack.block_tokens
+    memory = pool.memory(layout.arrays(), np.array([float(block), 2.0 * block]))
+    # what a sequence keeps beyond its cache, a recurrent state, is not the block's
+    return float(memory.sequence[1] - memory.sequence[0])
+
+
 def cache_blocks(pool: PoolModel, layout: Layout) -> int:
     """Blocks of the paged cache of one attention rank: as an engine printed them, else what the memory law leaves."""
     if pool.kv_blocks is not None:
         return pool.kv_blocks
     block = pool.machine.stack.block_tokens
-    memory = pool.memory(layout.arrays(), np.array([float(block), 2.0 * block]))
-    free = float(memory.free[0])
-    # what a sequence keeps beyond its cache, a recurrent state, is not the block's
-    blocks = int(free // float(memory.sequence[1] - memory.sequence[0])) if free > 0 else 0
+    free = float(pool.memory(layout.arrays(), np.array([float(block)])).free[0])
+    blocks = int(free // _block_bytes(pool, layout)) if free > 0 else 0
     if blocks < 1:
         short = -free / (1 << 30)
         raise DoesNotFitError(f"The replica leaves no room for the KV cache: {short:.1f} GiB short on each device.")

@@ -5,11 +5,12 @@ from hypothesis import given, settings
 
 from silicast.serving.blocks import available, blocks_of
 from silicast.serving.columns import Columns, Setting, columns
+from silicast.serving.levels import DEVICE, HOST
 from silicast.serving.outcome import Served
 from silicast.serving.policies import POLICIES
 from silicast.serving.replica import run
 from silicast.serving.simulate import Log, served, simulate
-from silicast.serving.state import FINISHED, IDLE, REJECTED, Replica
+from silicast.serving.state import FINISHED, IDLE, ON_HOST, REJECTED, Level, Replica, Unit
 from silicast.serving.verbs import generated
 from tests.serving.traffic import Case, cases
 
@@ -35,6 +36,7 @@ def watched(case: Case) -> Served:
     assert replica.state.running == replica.state.waiting == replica.state.decoding == replica.state.prompts == 0
     assert available(replica) == case.limits.blocks
     assert all(unit.claims <= IDLE for unit in replica.units)
+    look_at_levels(replica)
     arrays.take_back(replica)
     return served(case.traffic, arrays, Log())
 
@@ -49,6 +51,7 @@ def start(case: Case) -> Columns:
 def look(replica: Replica, case: Case) -> None:
     state = replica.state
     assert state.free >= 0
+    look_at_levels(replica)
     assert available(replica) <= state.blocks
     assert state.running <= case.limits.sequences
     assert state.step_tokens <= case.limits.step_tokens
@@ -70,6 +73,28 @@ def look(replica: Replica, case: Case) -> None:
         held = sum(blocks_of(replica, tokens + growing) for tokens in cached)
         held += sum(replica.rows[r].blocks for r in rows if r not in decoding)
         assert held == state.blocks - available(replica)
+
+
+def look_at_levels(replica: Replica) -> None:
+    """Each prefix is once on the device or on its host, each level lists what it has and has room for it."""
+    host, store = replica.levels[HOST], replica.store[0]
+    on_host = [u for u, unit in enumerate(replica.units) if unit.claims == ON_HOST]
+    assert sorted(listed(replica.units, host)) == on_host
+    assert host.held == len(on_host) <= host.capacity
+    stored = [u for u, unit in enumerate(replica.shelf) if unit.claims]
+    assert sorted(listed(replica.shelf, store)) == stored
+    assert store.held == len(stored) <= store.capacity
+    idle = [u for u, unit in enumerate(replica.units) if unit.claims == IDLE]
+    assert sorted(listed(replica.units, replica.levels[DEVICE])) == idle
+    assert replica.state.idle == len(idle) * blocks_of(replica, replica.state.unit)
+
+
+def listed(units: list[Unit], level: Level) -> list[int]:
+    u, found = level.oldest, []
+    while u >= 0:
+        found.append(u)
+        u = units[u].newer
+    return found
 
 
 def members(replica: Replica) -> list[int]:
@@ -99,6 +124,7 @@ def test_a_run_keeps_its_books(case: Case) -> None:
     assert np.all(out.first_token[done] <= out.finished[done])
     assert np.all((out.first_token == out.finished)[done] == (traffic.output_tokens[done] == 1))
     assert np.all(out.cached_tokens < traffic.input_tokens)
+    assert np.all(out.host_tokens + out.remote_tokens <= out.cached_tokens)
     if case.policy in IN_ORDER and not traffic.priority.any():
         assert np.all(np.diff(out.dispatched[done]) >= 0)
 

@@ -9,7 +9,7 @@ from silicast.serving.simulate import simulate
 from tests.serving.traffic import Case, cases
 
 COLUMNS = ("arrival", "dispatched", "first_token", "finished")
-COUNTS = ("state", "preemptions", "cached_tokens")
+COUNTS = ("state", "preemptions", "cached_tokens", "host_tokens", "remote_tokens")
 
 
 def run(case: Case, **options: bool) -> Served:

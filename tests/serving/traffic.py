@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from silicast.scenario import Load
+from silicast.serving.columns import Below
 from silicast.serving.policies import POLICIES
 from silicast.serving.requests import ClosedLoop, Requests, requests
 from silicast.serving.simulate import Limits
@@ -86,6 +87,7 @@ def cases(draw: st.DrawFn) -> Case:
         traffic = replace(traffic, priority=random.integers(0, 3, count))
     acceptance = draw(st.sampled_from([None, None, 0.0, 0.6, 1.0]))
     tokens = draw(st.integers(SEQUENCES if acceptance is None else 3 * SEQUENCES, TOKENS))
-    limits = Limits(tokens, draw(st.integers(1, SEQUENCES)), draw(st.integers(20, 300)), BLOCK)
+    host, remote = (Below(draw(st.sampled_from([0, 7, 60])), draw(st.sampled_from([0.0, 1e-3]))) for _ in range(2))
+    limits = Limits(tokens, draw(st.integers(1, SEQUENCES)), draw(st.integers(20, 300)), BLOCK, host, remote)
     loop = ClosedLoop(draw(st.integers(1, 8)), float(random.exponential(0.1))) if draw(st.booleans()) else None
     return Case(policy, traffic, limits, loop, acceptance)

@@ -24,6 +24,8 @@ class Outcome:
     output_tokens: Array
     preemptions: Array
     cached_tokens: Array
+    host_tokens: Array
+    remote_tokens: Array
     replica: Array
     state: Array
     gaps: Any = None
@@ -80,7 +82,15 @@ def outcome(sent: Requests, replicas: int = 2, slots: int = 4, reject: bool = Tr
             column[place] = value
     none = np.zeros(sent.arrival.size, dtype=np.int64)
     return Outcome(
-        sent.arrival, *served, np.where(state == 1, sent.output_tokens, 0), none, sent.input_tokens // 4, replica, state
+        sent.arrival,
+        *served,
+        np.where(state == 1, sent.output_tokens, 0),
+        none,
+        sent.input_tokens // 4,
+        none,
+        none,
+        replica,
+        state,
     )
 
 

@@ -36,6 +36,8 @@ def rows(**given: Any) -> Rows:
         "output_tokens": [5, 1, 0],
         "preemptions": [1, 0, 0],
         "cached_tokens": [64, 0, 0],
+        "host_tokens": [32, 0, 0],
+        "remote_tokens": [16, 0, 0],
         "state": [1, 1, 2],
     } | given
     return Rows(**{name: np.array(values) for name, values in columns.items()})
@@ -142,7 +144,7 @@ def runs(draw: Any) -> Rows:
     outputs = np.array(draw(st.lists(st.integers(1, 50), min_size=count, max_size=count)))
     finished = np.where(outputs > 1, first + times(9), first)
     zero = np.zeros(count, dtype=np.int64)
-    return Rows(arrival, arrival, first, finished, zero + 10, outputs, zero, zero, zero + 1)
+    return Rows(arrival, arrival, first, finished, zero + 10, outputs, zero, zero, zero, zero, zero + 1)
 
 
 @given(runs())
@@ -200,7 +202,7 @@ def queue(load: float, seed: int, count: int = 3000) -> Rows:
         free = max(free, float(arrival[place])) + service[place]
         finished[place] = free
     none = np.zeros(count, dtype=np.int64)
-    return Rows(arrival, arrival, finished, finished, none, none + 1, none, none, none + 1)
+    return Rows(arrival, arrival, finished, finished, none, none + 1, none, none, none, none, none + 1)
 
 
 @pytest.mark.parametrize(

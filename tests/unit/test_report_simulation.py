@@ -105,7 +105,7 @@ def test_a_browser_without_network_draws_every_chart(answer: Simulation, tmp_pat
 def test_a_run_that_answered_nothing_is_reported() -> None:
     base = made.simulation()
     none = np.full(base.served.state.size, np.nan)
-    lost = made.Outcome(base.served.arrival, none, none, none, *(base.served.arrival.astype(int) * 0,) * 3,
+    lost = made.Outcome(base.served.arrival, none, none, none, *(base.served.arrival.astype(int) * 0,) * 5,
                         base.served.replica * 0 - 1, base.served.state * 0 + 3)  # fmt: skip
     answer = Simulation(base.scenario, base.drawn, lost, base.hardware, base.replicas)
     assert "0 answered" in printed(answer)

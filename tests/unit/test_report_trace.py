@@ -144,7 +144,7 @@ def test_the_same_run_gives_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_run_without_requests_is_a_trace(tmp_path: Path) -> None:
-    none = made.Outcome(*(column[:0] for column in list(vars(SERVED).values())[:9]))
+    none = made.Outcome(*(column[:0] for column in list(vars(SERVED).values())[:11]))
     write_trace(tmp_path / "run.json", none)
     assert [event["ph"] for event in events(tmp_path / "run.json")] == ["M"]
 

@@ -39,6 +39,8 @@ def columns(served: Served, requests: Requests, tenant: Array | None = None) -> 
         "input_tokens": rows.input_tokens,
         "output_tokens": rows.output_tokens,
         "cached_tokens": rows.cached_tokens,
+        "host_tokens": rows.host_tokens,
+        "remote_tokens": rows.remote_tokens,
         "preemptions": rows.preemptions,
         "session": requests.session,
         "turn": requests.turn,

@@ -140,7 +140,8 @@ def rates(answer: Simulation) -> list[str]:
     ]
     hit = found["prefix_hit"]
     lines.append(
-        f"Prefix cache: {'-' if hit is None else f'{hit:.1%}'} of the input tokens; {found['preemptions']:,} "
+        f"Prefix cache: {'-' if hit is None else f'{hit:.1%}'} of the input tokens{_lower_levels(found)}; "
+        f"{found['preemptions']:,} "
         f"preemptions; busiest second {_number(found['max_output_tokens_per_s'])} tokens, "
         f"{_number(found['max_concurrent_requests'])} requests at once."
     )
@@ -150,6 +151,13 @@ def rates(answer: Simulation) -> list[str]:
             f"{rounded(float(found['energy_j_per_output_token']))} J per output token."
         )
     return lines
+
+
+def _lower_levels(found: Summary) -> str:
+    """What came from the memory of the host and from a remote store, where anything did."""
+    names = {"prefix_hit_host": "host memory", "prefix_hit_remote": "the remote store"}
+    shares = [f"{found[key]:.1%} from {name}" for key, name in names.items() if found[key]]
+    return f" ({', '.join(shares)})" if shares else ""
 
 
 def curve(runs: Sequence[Simulation]) -> Table:

@@ -1,11 +1,13 @@
 """The paged KV cache of a replica and its prefix cache: blocks are counted, shared prefixes are known by name.
 
 A prefix is cached in units of hashed blocks. A unit that somebody holds stays; one that nobody holds is idle and goes
-when its blocks are needed, the least recently used first, the end of a prompt before its beginning.
+when its blocks are needed, the least recently used first, the end of a prompt before its beginning. Where it goes then
+is said in `levels`.
 """
 
 from silicast.errors import InputError
-from silicast.serving.state import IDLE, NOBODY, Replica
+from silicast.serving.levels import DEVICE, append, cached, fetch, forget, remove, sink
+from silicast.serving.state import IDLE, ON_HOST, Replica
 
 
 def blocks_of(replica: Replica, tokens: int) -> int:
@@ -30,32 +32,32 @@ def used(replica: Replica) -> int:
 
 
 def cached_tokens(replica: Replica, r: int) -> int:
-    """Tokens at the beginning of the prompt of r that the cache holds; its last token is always computed."""
+    """Tokens at the beginning of the prompt of r that the cache holds at any level; its last one is always computed."""
     state, row = replica.state, replica.rows[r]
     if row.loaded > 0 or row.hashed == 0:
         return row.loaded
     most = min(row.hashed, (row.target - 1) // state.unit)
     first = replica.offsets[r]
     found = 0
-    while found < most and replica.units[replica.hashes[first + found]].claims > 0:
+    while found < most and cached(replica, replica.hashes[first + found]):
         found += 1
     return found * state.unit
 
 
-def missing(replica: Replica, r: int, cached: int, tokens: int) -> int:
-    """Blocks that must be available for r to compute `tokens` more; of a waiting one `cached` tokens would be shared.
+def missing(replica: Replica, r: int, shared: int, tokens: int) -> int:
+    """Blocks that must be available for r to compute `tokens` more; of a waiting one `shared` tokens would be shared.
 
-    Idle prefixes that it takes over are no longer available to it.
+    Idle prefixes that it takes over are no longer available to it, and those that are loaded need blocks.
     """
     row = replica.rows[r]
     if row.loaded > 0:
         return blocks_of(replica, row.target)
-    new = blocks_of(replica, row.computed + cached + tokens) - max(row.blocks, blocks_of(replica, cached))
-    if cached == 0:
+    new = blocks_of(replica, row.computed + shared + tokens) - max(row.blocks, blocks_of(replica, shared))
+    if shared == 0:
         return new
     idle, first = 0, replica.offsets[r]
-    for j in range(cached // replica.state.unit):
-        idle += replica.units[replica.hashes[first + j]].claims == IDLE
+    for j in range(shared // replica.state.unit):
+        idle += replica.units[replica.hashes[first + j]].claims <= IDLE
     return new + idle * blocks_of(replica, replica.state.unit)
 
 
@@ -69,15 +71,28 @@ def take(replica: Replica, count: int) -> None:
         _evict(replica)
 
 
-def share(replica: Replica, r: int, cached: int) -> None:
-    """r holds the first `cached` tokens of its prompt, which are in the cache."""
-    row = replica.rows[r]
-    if cached == 0 or row.loaded > 0:
+def share(replica: Replica, r: int, shared: int) -> None:
+    """r holds the first `shared` tokens of its prompt, which are in the cache; what is not on the device is loaded."""
+    row, unit = replica.rows[r], replica.state.unit
+    if shared == 0 or row.loaded > 0:
         return
-    for j in range(cached // replica.state.unit):
-        _hold(replica, replica.hashes[replica.offsets[r] + j])
-    row.units = cached // replica.state.unit
-    row.blocks = blocks_of(replica, cached)
+    first_time = row.dispatched != row.dispatched  # NaN: not yet
+    loaded = 0
+    for j in range(shared // unit):
+        u = replica.hashes[replica.offsets[r] + j]
+        if replica.units[u].claims > 0:
+            _hold(replica, u)
+            continue
+        loaded += 1
+        from_host = fetch(replica, u)
+        if first_time and from_host:
+            row.from_host += unit
+        elif first_time:
+            row.from_store += unit
+    # only now, when nothing that it shares can be evicted
+    take(replica, loaded * blocks_of(replica, unit))
+    row.units = shared // unit
+    row.blocks = blocks_of(replica, shared)
 
 
 def grow(replica: Replica, r: int, tokens: int) -> None:
@@ -97,7 +112,9 @@ def publish(replica: Replica, r: int, tokens: int) -> None:
     full = min(row.hashed, tokens // state.unit)
     for j in range(row.units, full):
         u = replica.hashes[replica.offsets[r] + j]
-        if replica.units[u].claims == 0:
+        if replica.units[u].claims <= 0:
+            if replica.units[u].claims == ON_HOST:
+                forget(replica, u)
             replica.units[u].claims = IDLE + 1
         else:
             state.free += blocks_of(replica, state.unit)
@@ -117,7 +134,7 @@ def release(replica: Replica, r: int) -> None:
             u = replica.hashes[replica.offsets[r] + j]
             replica.units[u].claims -= 1
             if replica.units[u].claims == IDLE:
-                _append(replica, u)
+                append(replica.units, replica.levels[DEVICE], u)
                 state.idle += unit
         row.units = 0
     row.blocks = 0
@@ -126,38 +143,16 @@ def release(replica: Replica, r: int) -> None:
 def _hold(replica: Replica, u: int) -> None:
     unit = replica.units[u]
     if unit.claims == IDLE:
-        _remove(replica, u)
+        remove(replica.units, replica.levels[DEVICE], u)
         replica.state.idle -= blocks_of(replica, replica.state.unit)
     unit.claims += 1
 
 
 def _evict(replica: Replica) -> None:
     """The least recently used idle prefix goes."""
-    u = replica.state.oldest
-    _remove(replica, u)
-    replica.units[u].claims = 0
+    u = replica.levels[DEVICE].oldest
+    remove(replica.units, replica.levels[DEVICE], u)
+    sink(replica, u)
     size = blocks_of(replica, replica.state.unit)
     replica.state.idle -= size
     replica.state.free += size
-
-
-def _append(replica: Replica, u: int) -> None:
-    state, unit = replica.state, replica.units[u]
-    unit.older, unit.newer = state.newest, NOBODY
-    if state.newest == NOBODY:
-        state.oldest = u
-    else:
-        replica.units[state.newest].newer = u
-    state.newest = u
-
-
-def _remove(replica: Replica, u: int) -> None:
-    state, unit = replica.state, replica.units[u]
-    if unit.older == NOBODY:
-        state.oldest = unit.newer
-    else:
-        replica.units[unit.older].newer = unit.newer
-    if unit.newer == NOBODY:
-        state.newest = unit.older
-    else:
-        replica.units[unit.newer].older = unit.older

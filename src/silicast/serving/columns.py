@@ -10,7 +10,20 @@ from silicast.errors import InputError
 from silicast.serving.guesses import steps_with_guesses
 from silicast.serving.policies import Policy
 from silicast.serving.requests import ClosedLoop, Requests
-from silicast.serving.state import BINS, NOBODY, ROW, STATE, UNIT, WHEEL, Replica, Row, State, Unit
+from silicast.serving.state import (
+    BINS,
+    LEVEL,
+    NOBODY,
+    ROW,
+    STATE,
+    UNIT,
+    WHEEL,
+    Level,
+    Replica,
+    Row,
+    State,
+    Unit,
+)
 from silicast.serving.surface import Surface
 
 Array = NDArray[Any]
@@ -28,13 +41,36 @@ ENTRY = np.dtype(
 
 
 @dataclass(frozen=True, slots=True)
+class Below:
+    """A level of the prefix cache below the device: blocks it has room for, and the seconds to load one of them."""
+
+    blocks: int
+    seconds: float
+
+    @property
+    def useful(self) -> bool:
+        """Whether anything ever comes back from it."""
+        return self.blocks > 0 and self.seconds < np.inf
+
+
+#: no such level
+NOTHING = Below(0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """What one replica may carry: tokens in one step, requests at once, blocks of the cache, tokens of a block."""
+    """What one replica may carry: tokens in one step, requests at once, blocks of the cache, tokens of a block.
+
+    host     the memory of the host, where prefixes go that the device has no room for
+    remote   the store, where they go when the host has none either; its blocks are shared by all replicas of a fleet
+    """
 
     step_tokens: int
     sequences: int
     blocks: int
     block_tokens: int = BLOCK
+    host: Below = NOTHING
+    remote: Below = NOTHING
 
     def __post_init__(self) -> None:
         for name in ("step_tokens", "sequences", "blocks", "block_tokens"):
@@ -79,6 +115,9 @@ class Columns:
     chosen: Array
     chunks: Array
     units: Array
+    levels: Array
+    shelf: Array
+    store: Array
     offsets: Array
     hashes: Array
     since: Array
@@ -96,6 +135,9 @@ class Columns:
             state=State(*self.state[0].item()),
             rows=[Row(*row) for row in self.rows.tolist()],
             units=[Unit(*unit) for unit in self.units.tolist()],
+            levels=[Level(*level) for level in self.levels.tolist()],
+            shelf=[Unit(*unit) for unit in self.shelf.tolist()],
+            store=[Level(*level) for level in self.store.tolist()],
             gaps=self.gaps,
             log=self.log.view(np.recarray),
             surface=self.surface,
@@ -147,6 +189,9 @@ def columns(
         chosen=np.zeros(places, np.int64),
         chunks=np.zeros(places, np.int64),
         units=units,
+        levels=np.array([record(Level(), LEVEL), _level(limits.host, limits, traffic)]),
+        shelf=np.zeros(len(units) if limits.remote.useful else 0, UNIT),
+        store=np.array([_level(limits.remote, limits, traffic)]),
         offsets=offsets,
         hashes=hashes,
         since=np.zeros(places),
@@ -176,6 +221,13 @@ def columns(
     for name, value in known.items():
         whole.state[name] = value
     return whole
+
+
+def _level(below: Below, limits: Limits, traffic: Requests) -> Any:
+    """A level as it begins, empty; counted in hashed blocks."""
+    blocks = max(traffic.block_tokens // limits.block_tokens, 1)
+    room = below.blocks // blocks if below.useful else 0
+    return record(Level(seconds=below.seconds * blocks, capacity=room), LEVEL)
 
 
 def _within(surface: Surface, limits: Limits) -> None:

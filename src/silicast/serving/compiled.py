@@ -16,7 +16,7 @@ from numba.core import types as numba_types
 from numba.experimental import structref
 from numba.extending import overload, overload_attribute, register_jitable
 
-from silicast.serving import blocks, cluster, leap, lockstep, policies, replica, routers, surface, verbs
+from silicast.serving import blocks, cluster, leap, levels, lockstep, policies, replica, routers, surface, verbs
 from silicast.serving.columns import Columns
 from silicast.serving.state import Cluster, Replica
 from silicast.serving.surface import Surface
@@ -24,7 +24,7 @@ from silicast.serving.surface import Surface
 
 def kernels() -> list[Callable[..., Any]]:
     """Every function that compiled code calls."""
-    modules = (surface, blocks, verbs, leap, *policies.MODULES, policies, replica, routers, lockstep, cluster)
+    modules = (surface, levels, blocks, verbs, leap, *policies.MODULES, policies, replica, routers, lockstep, cluster)
     found = {}
     for module in modules:
         for function in vars(module).values():
@@ -100,14 +100,15 @@ def _entry(told: str) -> Callable[..., bool]:
 
 def _cluster_entry(told: str) -> Callable[..., bool]:
     def run(shared: Any, own: Any, read: Any, tables: Any, kinds: Any, most_events: int) -> bool:
-        state, rows, sessions, homes, draws = shared
-        states, heads, tails, wheel, needs, prompts, chosen, chunks, since, sizes, units, gaps, log = own
+        state, rows, sessions, homes, draws, shelf, store = shared
+        states, heads, tails, wheel, needs, prompts, chosen, chunks, since, sizes, units, levels, gaps, log = own
         offsets, hashes = read
         surfaces = [Surface(*tables[0]), Surface(*tables[1])]
         replicas = [
             Replica(
                 states[i : i + 1], rows, heads[i], tails[i], wheel[i], needs[i], prompts[i], chosen[i], chunks[i],
-                units[i], offsets, hashes, since[i], sizes[i], gaps[i], log[i], surfaces[kinds[i]],
+                units[i], levels[i], shelf, store, offsets, hashes, since[i], sizes[i], gaps[i], log[i],
+                surfaces[kinds[i]],
             )  # type: ignore[call-arg]
             for i in range(len(kinds))
         ]  # fmt: skip

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 LOG_ROWS = 1 << 12
 #: what each replica has its own of
 OWN_FIELDS = ("state", "heads", "tails", "wheel", "needs", "prompts", "chosen", "chunks", "since", "sizes")
-OWN_LATER = ("units", "gaps", "log")
+OWN_LATER = ("units", "levels", "gaps", "log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ def simulate_fleet(
     known |= {"prefills": fleet.queues if decode else 0}
     for name, value in known.items():
         whole.state[name] = value
+    whole.own["state"]["watched"] = router == "prefix-aware" or fleet.limits.remote.useful
     if router == "power-of-two":
         whole.draws = (how.random or np.random.default_rng(0)).random(2 * len(traffic))
     if loop is not None:
@@ -111,7 +112,7 @@ class _Stacked:
         self.rows = samples[-1].rows
         self.own: dict[str, Array] = {}
         self.own["units"] = np.zeros((len(self.kinds), len(samples[0].units)), UNIT)
-        for name in (*OWN_FIELDS, "gaps", "log"):
+        for name in (*OWN_FIELDS, "levels", "gaps", "log"):
             blanks = [_padded(getattr(sample, name), name, places) for sample in samples]
             width = max(len(blank) for blank in blanks)
             self.own[name] = np.stack([_wide(blanks[kind], width) for kind in self.kinds])
@@ -159,7 +160,8 @@ class _Stacked:
             raise MissingExtraError("Compiled simulation needs numba: pip install 'silicast[simulate]'.")
         from silicast.serving import compiled
 
-        shared = (self.state, self.rows, self.sessions, self.homes, self.draws)
+        first = self.parts[0]
+        shared = (self.state, self.rows, self.sessions, self.homes, self.draws, first.shelf, first.store)
         own = tuple(self.own[name] for name in (*OWN_FIELDS, *OWN_LATER))
         tables = tuple(compiled.tables(pool.surface) for pool in (self.pools[0], self.pools[-1]))
         more = True
@@ -174,6 +176,7 @@ class _Stacked:
         replicas = [part.objects() for part in self.parts]
         for replica in replicas:
             replica.rows = replicas[0].rows
+            replica.shelf, replica.store = replicas[0].shelf, replicas[0].store
         whole = Cluster(
             ClusterState(*self.state[0].item()), replicas[0].rows, replicas, self.sessions.tolist(),
             self.homes.tolist(), self.draws.tolist(),
@@ -211,6 +214,8 @@ class _Stacked:
             output_tokens=traffic.output_tokens,
             preemptions=rows["preemptions"],
             cached_tokens=rows["cached"],
+            host_tokens=rows["from_host"],
+            remote_tokens=rows["from_store"],
             replica=rows["replica"],
             state=rows["state"],
             gaps=Gaps(self.own["gaps"].sum(axis=0)),

@@ -108,7 +108,8 @@ def _slowest(cluster: Cluster, first: int, mean: float) -> float:
         context = state.context / state.step_decodes if state.step_decodes else 0.0
         if state.step_tokens > 0:
             prompts = planned_prompts(replica)
-            seconds = uneven_step_seconds(replica.surface, state.step_decodes, context, prompts, mean)
+            step = uneven_step_seconds(replica.surface, state.step_decodes, context, prompts, mean)
+            seconds = state.step_load + step
         else:
             seconds = decode_seconds(replica.surface, state.step_decodes, context)
         longest = max(longest, seconds)

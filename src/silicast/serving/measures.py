@@ -72,6 +72,8 @@ class Rows:
     output_tokens: Array
     preemptions: Array
     cached_tokens: Array
+    host_tokens: Array
+    remote_tokens: Array
     state: Array
 
     @classmethod
@@ -219,6 +221,8 @@ def _counts(rows: Rows, done: Rows) -> Summary:
         "total_output_tokens": int(done.output_tokens.sum()),
         "preemptions": int(rows.preemptions.sum()),
         "prefix_hit": cached / inputs if inputs else None,
+        "prefix_hit_host": int(done.host_tokens.sum()) / inputs if inputs else None,
+        "prefix_hit_remote": int(done.remote_tokens.sum()) / inputs if inputs else None,
     }
 
 

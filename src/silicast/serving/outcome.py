@@ -73,7 +73,8 @@ class Served:
     arrival        the client sent it (a closed loop: its slot became free)
     dispatched     it left the queue for the first time
     first_token, finished   at the end of the step that made the token
-    cached_tokens  prompt tokens found in the prefix cache
+    cached_tokens  prompt tokens found in the prefix cache; host_tokens, remote_tokens: those of them that came from the
+                   memory of the host, from the remote store
     state          see STATES
     events         steps and leaps simulated; busy: seconds in which some step ran, by replica
     interrupted    the run was stopped from outside: what is here is right, requests that are open are not done
@@ -86,6 +87,8 @@ class Served:
     output_tokens: Array
     preemptions: Array
     cached_tokens: Array
+    host_tokens: Array
+    remote_tokens: Array
     replica: Array
     state: Array
     gaps: Gaps

@@ -105,16 +105,16 @@ def plan_step(replica: Replica) -> None:
     state = replica.state
     state.moved = state.step_decodes = state.step_tokens = state.step_prompts = 0
     state.step_cached = state.step_loaded = 0
-    state.step_pairs = 0.0
+    state.step_pairs = state.step_load = 0.0
     decide(replica)
     state.start, state.steps, state.until = state.now, 1, np.inf
 
 
 def planned_seconds(replica: Replica) -> float:
-    """Seconds of the step that is planned."""
+    """Seconds of the step that is planned, and before it of the prefixes that it loads."""
     state = replica.state
     mean = state.context / state.step_decodes if state.step_decodes else 0.0
-    return step_seconds(replica.surface, state.step_decodes, mean, planned_prompts(replica))
+    return state.step_load + step_seconds(replica.surface, state.step_decodes, mean, planned_prompts(replica))
 
 
 def planned_prompts(replica: Replica) -> Prompts:

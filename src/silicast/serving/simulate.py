@@ -140,6 +140,8 @@ def served(traffic: Requests, whole: Columns, log: Log) -> Served:
         output_tokens=traffic.output_tokens,
         preemptions=rows["preemptions"],
         cached_tokens=rows["cached"],
+        host_tokens=rows["from_host"],
+        remote_tokens=rows["from_store"],
         replica=np.zeros(len(rows), np.int32),
         state=rows["state"],
         gaps=Gaps(whole.gaps),

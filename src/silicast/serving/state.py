@@ -19,8 +19,8 @@ NOBODY = -1
 #: what became of a request: it is still in the system, it is done, it can never fit, its replica failed
 #: its cache is on its way to another replica
 OPEN, FINISHED, REJECTED, LOST, MOVING = range(5)
-#: a prefix that is in the cache though nobody holds it
-IDLE = 1
+#: a prefix that is on the device though nobody holds it; one that only the host has
+IDLE, ON_HOST = 1, -1
 #: logarithmic bins of the histogram of gaps between tokens: width 0.1 %, from 1 us to 10^5 s
 BIN, SHORTEST_GAP, LONGEST_GAP = 0.001, 1e-6, 1e5
 BINS = int(np.log(LONGEST_GAP / SHORTEST_GAP) / np.log1p(BIN)) + 1
@@ -41,7 +41,8 @@ class Row:
     computed     tokens of these in the cache
     blocks       blocks of the cache it holds; units: those of them that others may share, counted in hashed blocks
     hashed       hashed blocks of its prompt
-    cached       tokens found in the prefix cache when it was first admitted
+    cached       tokens found in the prefix cache when it was first admitted; from_host, from_store: those of them that
+                 came from the memory of the host, from the remote store
     following    the next request of its list (waiting or running); preceding: the one before
     alongside    the next request that ends in the same slot of the wheel
     replica      where it is; loaded: tokens whose cache comes from another replica (then it entered when that arrived)
@@ -63,6 +64,8 @@ class Row:
     units: int = 0
     hashed: int = 0
     cached: int = 0
+    from_host: int = 0
+    from_store: int = 0
     preemptions: int = 0
     priority: int = 0
     state: int = OPEN
@@ -84,14 +87,14 @@ class State:
     running       requests that hold a place; waiting: those that queue; prompts: running ones that do not decode yet
     free          blocks that hold nothing; idle: blocks of cached prefixes that nobody holds
     promised      blocks that the running requests will hold when they end
-    oldest, newest  ends of the list of idle prefixes, least recently used first
     most_tokens   tokens one step may carry; most_sequences: requests that may run together
     block         tokens of a block; blocks: blocks in all; unit: tokens of a hashed block
     spare         blocks that a policy keeps free when it admits; margin: blocks it wants to see beyond those it takes
     classes       priorities; clients: requests in flight in a closed loop (0 = open); think: their pause, seconds
     front, front_per_token   seconds from the client to the queue; lag: decode steps from the device to the client
     moved         a request was admitted or preempted by the last decision
-    step_*        what the step carries: decoding requests, prompt tokens, prompts, query-key pairs, tokens cached
+    step_*        what the step carries: decoding requests, prompt tokens, prompts, query-key pairs, tokens cached, and
+                  the seconds before it in which prefixes are loaded
     full, ghosts, aged, ratio   memory of a policy: nobody fits; decoding requests that ended since it looked; decode
                   steps since it last estimated, and that estimate
     token, groups, fresh   when the last decode step ended; groups of requests, and requests, that began to decode since
@@ -103,6 +106,7 @@ class State:
     ranks         attention ranks in lock-step, this one included; leader: the first of them in the cluster
     turns         whether they take requests in turn; turn: whose it is; experts: seconds of a decode step beyond one in
                   which all of them carry as much
+    watched       a router or another replica looks at what the cache holds
     leaps         whether equal steps are taken at once; log: whether events are logged
     """
 
@@ -114,6 +118,7 @@ class State:
     front_per_token: float = 0.0
     lag: float = 0.0
     step_pairs: float = 0.0
+    step_load: float = 0.0
     context: float = 0.0
     growth: float = 0.0
     ratio: float = 0.0
@@ -128,8 +133,6 @@ class State:
     free: int = 0
     idle: int = 0
     promised: int = 0
-    oldest: int = NOBODY
-    newest: int = NOBODY
     policy: int = 0
     most_tokens: int = 0
     most_sequences: int = 0
@@ -165,6 +168,7 @@ class State:
     turns: int = 0
     turn: int = 0
     experts: float = 0.0
+    watched: int = 0
     leaps: int = 1
     log: int = 0
 
@@ -173,13 +177,29 @@ class State:
 class Unit:
     """A hashed block of a prefix.
 
-    claims       0 = not in the cache, IDLE = in it and held by nobody, IDLE + n = held by n requests
-    older, newer its neighbours among the idle ones, least recently used first
+    claims       0 = neither on the device nor on its host, ON_HOST, IDLE = on the device and held by nobody, IDLE + n =
+                 held by n requests; in a store 0 or IDLE
+    older, newer its neighbours among the idle ones of its level, least recently used first
     """
 
     claims: int = 0
     older: int = 0
     newer: int = 0
+
+
+@dataclass(slots=True)
+class Level:
+    """A level of the prefix cache: the ends of its list, least recently used first.
+
+    capacity, held   hashed blocks that it has room for and has (not counted on the device, whose blocks are)
+    seconds          it takes to load one of them
+    """
+
+    seconds: float = 0.0
+    oldest: int = NOBODY
+    newest: int = NOBODY
+    capacity: int = 0
+    held: int = 0
 
 
 @dataclass(slots=True)
@@ -192,6 +212,8 @@ class Replica:
     prompts      running requests that do not decode yet, in the order of their admission
     chosen, chunks   prompts of the step and their tokens
     units        prefixes; offsets, hashes: which ones a prompt consists of
+    levels       of the prefix cache, on the device and in the memory of its host; shelf, store: prefixes in the remote
+                 store and its only level, which replicas share
     since, sizes groups of requests that began to decode: when, how many
     gaps         weights of the histogram of gaps between tokens
     log          (time, running, waiting, blocks, kind) of events
@@ -208,6 +230,9 @@ class Replica:
     chosen: list[int]
     chunks: list[int]
     units: list[Unit]
+    levels: list[Level]
+    shelf: list[Unit]
+    store: list[Level]
     offsets: list[int]
     hashes: list[int]
     since: list[float]
@@ -267,4 +292,5 @@ def layout(row: Any, wide: Sequence[str] = ()) -> np.dtype[Any]:
 ROW = layout(Row, WIDE)
 STATE = layout(State, tuple(field.name for field in fields(State) if field.type is int))
 UNIT = layout(Unit)
+LEVEL = layout(Level)
 CLUSTER = layout(ClusterState, tuple(field.name for field in fields(ClusterState) if field.type is int))

@@ -19,7 +19,7 @@ from silicast.simulation.answer import Replicas, Simulation
 from silicast.simulation.scenario import Scenario
 from silicast.simulation.tables import PoolTable
 from silicast.simulation.traffic import Drawn, draw
-from silicast.tabulated import Tabulated, tabulate
+from silicast.tabulated import Tabulated, below, tabulate
 
 Array = NDArray[Any]
 Told = Callable[[int, int], None]
@@ -90,7 +90,7 @@ def run(scenario: Scenario, pools: list[PoolModel], told: Told | None = None) ->
     parts = []
     for table, pool in zip(tables, pools, strict=True):
         ours = limited(pool, table)
-        parts.append(Part(table, ours, tabulate(ours, table.layout(), longest)))
+        parts.append(Part(table, ours, _with_levels(tabulate(ours, table.layout(), longest), ours, table)))
     if told:
         told(0, len(drawn.requests))
     answer = serve(scenario, drawn, parts)
@@ -117,6 +117,20 @@ def serve(
         _tier(parts),
         _warnings(parts),
     )
+
+
+def _with_levels(ready: Tabulated, pool: PoolModel, table: PoolTable) -> Tabulated:
+    """With the levels of the prefix cache below the devices; the ranks of a replica share its room and its way evenly.
+
+    A remote store is one for all of them.
+    """
+    layout, ranks, limits = table.layout(), table.attention_dp, ready.limits
+    host, remote = table.host_cache, table.remote_cache
+    if host is not None:
+        limits = replace(limits, host=below(pool, layout, host.room / ranks, host.bandwidth / ranks))
+    if remote is not None:
+        limits = replace(limits, remote=below(pool, layout, remote.room, remote.bandwidth / ranks))
+    return replace(ready, limits=limits)
 
 
 def _check(tables: tuple[PoolTable, ...]) -> None:

@@ -34,6 +34,13 @@ def _seconds(value: Any) -> float:
     return number
 
 
+def _in_unit(value: Any, unit: str, example: str) -> float:
+    number, found = quantity(value) if isinstance(value, str) else (0.0, "")
+    if found != unit:
+        raise InputError(f"'{str(value)[:40]}' is not in {unit}; write text with its unit, such as \"{example}\"")
+    return number
+
+
 def _milliseconds(value: Any) -> float:
     return duration_ms(value if isinstance(value, str) else f"{value}")
 
@@ -41,6 +48,8 @@ def _milliseconds(value: Any) -> float:
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
+Bytes = Annotated[float, BeforeValidator(lambda value: _in_unit(value, "B", "1 TB"))]
+BytesPerSecond = Annotated[float, BeforeValidator(lambda value: _in_unit(value, "B/s", "50 GB/s"))]
 Milliseconds = Annotated[float, BeforeValidator(_milliseconds)]
 
 
@@ -275,6 +284,23 @@ class SloTable(Frozen):
         return Slo(self.ttft, self.tpot, self.e2e, self.percentile)
 
 
+class CacheTable(Frozen):
+    """A level of the prefix cache below the devices: room ("1 TB"), and bandwidth ("50 GB/s") of one replica's way up.
+
+    The room of a host is that of one replica, the room of a remote store that of the whole deployment.
+    """
+
+    room: Bytes
+    bandwidth: BytesPerSecond
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for name, value in (("room", self.room), ("bandwidth", self.bandwidth)):
+            if not 0 <= value < np.inf:
+                raise InputError(f"{name} must be zero or positive, got {value:g}")
+        return self
+
+
 class PoolTable(Frozen):
     """Replicas of one role. Left out = the chip's own system and stack, native formats, the limits of the stack."""
 
@@ -302,11 +328,15 @@ class PoolTable(Frozen):
     chunk_tokens: Whole | None = Field(default=None, ge=1)
     block_tokens: Whole | None = Field(default=None, ge=1)
     prefix_cache: bool = True
+    host_cache: CacheTable | None = None
+    remote_cache: CacheTable | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         self.layout()
         self.speculation()
+        if self.role == "decode" and (self.host_cache or self.remote_cache):
+            raise InputError("a decode pool computes no prompts: give host_cache and remote_cache to the prefill pool")
         return self
 
     def layout(self) -> Layout:
