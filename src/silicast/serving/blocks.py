@@ -6,7 +6,7 @@ is said in `levels`.
 """
 
 from silicast.errors import InputError
-from silicast.serving.levels import DEVICE, append, cached, fetch, forget, remove, sink
+from silicast.serving.levels import DEVICE, append, fetch, forget, in_store, remove, sink
 from silicast.serving.state import IDLE, ON_HOST, Replica
 
 
@@ -37,10 +37,13 @@ def cached_tokens(replica: Replica, r: int) -> int:
     if row.loaded > 0 or row.hashed == 0:
         return row.loaded
     most = min(row.hashed, (row.target - 1) // state.unit)
-    first = replica.offsets[r]
+    units, hashes, first = replica.units, replica.hashes, replica.offsets[r]
     found = 0
-    while found < most and cached(replica, replica.hashes[first + found]):
+    while found < most and units[hashes[first + found]].claims != 0:
         found += 1
+    if state.remote:
+        while found < most and (units[hashes[first + found]].claims != 0 or in_store(replica, hashes[first + found])):
+            found += 1
     return found * state.unit
 
 
@@ -55,9 +58,10 @@ def missing(replica: Replica, r: int, shared: int, tokens: int) -> int:
     new = blocks_of(replica, row.computed + shared + tokens) - max(row.blocks, blocks_of(replica, shared))
     if shared == 0:
         return new
-    idle, first = 0, replica.offsets[r]
+    units, hashes, first = replica.units, replica.hashes, replica.offsets[r]
+    idle = 0
     for j in range(shared // replica.state.unit):
-        idle += replica.units[replica.hashes[first + j]].claims <= IDLE
+        idle += units[hashes[first + j]].claims <= IDLE
     return new + idle * blocks_of(replica, replica.state.unit)
 
 
@@ -76,23 +80,31 @@ def share(replica: Replica, r: int, shared: int) -> None:
     row, unit = replica.rows[r], replica.state.unit
     if shared == 0 or row.loaded > 0:
         return
-    first_time = row.dispatched != row.dispatched  # NaN: not yet
-    loaded = 0
-    for j in range(shared // unit):
-        u = replica.hashes[replica.offsets[r] + j]
-        if replica.units[u].claims > 0:
-            _hold(replica, u)
-            continue
-        loaded += 1
-        from_host = fetch(replica, u)
-        if first_time and from_host:
-            row.from_host += unit
-        elif first_time:
-            row.from_store += unit
-    # only now, when nothing that it shares can be evicted
-    take(replica, loaded * blocks_of(replica, unit))
+    units, hashes, first = replica.units, replica.hashes, replica.offsets[r]
     row.units = shared // unit
     row.blocks = blocks_of(replica, shared)
+    loaded = 0
+    for j in range(row.units):
+        u = hashes[first + j]
+        if units[u].claims > 0:
+            _hold(replica, u)
+        else:
+            _load(replica, r, u)
+            loaded += 1
+    # only now, when nothing that it shares can be evicted
+    if loaded > 0:
+        take(replica, loaded * blocks_of(replica, unit))
+
+
+def _load(replica: Replica, r: int, u: int) -> None:
+    row = replica.rows[r]
+    from_host = fetch(replica, u)
+    if row.dispatched == row.dispatched:  # NaN: it comes for the first time
+        return
+    if from_host:
+        row.from_host += replica.state.unit
+    else:
+        row.from_store += replica.state.unit
 
 
 def grow(replica: Replica, r: int, tokens: int) -> None:
@@ -130,11 +142,12 @@ def release(replica: Replica, r: int) -> None:
     else:
         unit = blocks_of(replica, state.unit)
         state.free += row.blocks - row.units * unit
+        units, level = replica.units, replica.levels[DEVICE]
         for j in range(row.units - 1, -1, -1):
             u = replica.hashes[replica.offsets[r] + j]
-            replica.units[u].claims -= 1
-            if replica.units[u].claims == IDLE:
-                append(replica.units, replica.levels[DEVICE], u)
+            units[u].claims -= 1
+            if units[u].claims == IDLE:
+                append(units, level, u)
                 state.idle += unit
         row.units = 0
     row.blocks = 0

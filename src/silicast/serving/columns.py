@@ -213,6 +213,7 @@ def columns(
         "spare": policy.spared(limits.blocks),
         "margin": policy.spare > 0,
         "largest": policy.largest(limits.blocks, limits.block_tokens),
+        "remote": whole.store["capacity"][0] > 0,
         "leaps": how.leaps,
         "front": host.front,
         "front_per_token": host.front_per_token,

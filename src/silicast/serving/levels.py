@@ -12,9 +12,9 @@ from silicast.serving.state import IDLE, NOBODY, ON_HOST, Level, Replica, Unit
 DEVICE, HOST = range(2)
 
 
-def cached(replica: Replica, u: int) -> bool:
-    """Whether prefix u is at any level."""
-    return replica.units[u].claims != 0 or (replica.store[0].capacity > 0 and replica.shelf[u].claims != 0)
+def in_store(replica: Replica, u: int) -> bool:
+    """Whether the remote store has prefix u."""
+    return replica.shelf[u].claims != 0
 
 
 def fetch(replica: Replica, u: int) -> bool:
@@ -60,9 +60,9 @@ def sink(replica: Replica, u: int) -> None:
 
 def _shelve(replica: Replica, u: int) -> None:
     """u goes to the store; what is there already was used again."""
-    store = replica.store[0]
-    if store.capacity == 0:
+    if replica.state.remote == 0:
         return
+    store = replica.store[0]
     if replica.shelf[u].claims != 0:
         _touch(replica, u)
         return
