@@ -234,6 +234,23 @@ def test_a_report_that_cannot_be_written_leaves_no_half_answer(verb: str, tmp_pa
         check_refused(run(verb, "Qwen/Qwen3-8B", *chips, "--html", str(tmp_path), *more), "directory", "report.html")
 
 
+@pytest.mark.parametrize("layout", [(), ("--tp", "16"), ("--devices", "16")])
+def test_the_longest_request_that_is_told_fits_and_a_longer_one_does_not(layout: tuple[str, ...]) -> None:
+    def ask(tokens: int) -> Ran:
+        return run("fit", R1, H100, *layout, "--input-tokens", str(tokens - 1024), "--output-tokens", "1024")
+
+    told = re.search(r"Requests of up to ([\d,]+) tokens", ask(90_000_000).err)
+    assert told is not None
+    longest = int(told.group(1).replace(",", ""))
+    assert ask(longest).code == 0
+    check_refused(ask(longest + 1), "does not fit")
+
+
+def test_weights_that_fit_nowhere_are_told_so() -> None:
+    model = "gpt:layers=4000,hidden=65536,heads=512,vocab=51200"
+    check_refused(run("fit", model, "tpu-v5e"), "weights alone", "--weights", "silicast chips")
+
+
 def test_a_letter_is_no_near_name() -> None:
     for kind in ("chips", "systems", "stacks", "models"):
         answer = run(kind, "show", "x")

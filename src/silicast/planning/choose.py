@@ -18,6 +18,8 @@ Array = NDArray[Any]
 
 #: requests whose cache the smallest deployment must hold
 FEWEST_REQUESTS = 16
+#: tokens of the longest request that a workload may have
+LONGEST_REQUEST = 200_000_000
 #: candidates of the point search that are drawn before the winner is named
 SHORT_LIST = 24
 #: candidates within this log ratio of the one that misses the targets least count as equally near: 10 %
@@ -67,10 +69,7 @@ def _shortfall(pool: PoolModel, workload: Workload, space: Layout, most: int) ->
     memory = pool.memory(space, workload.input_tokens + workload.output_tokens)
     need = np.ceil(FEWEST_REQUESTS / np.asarray(space.attention_dp)) * memory.sequence - memory.free
     best = int(np.argmin(need))
-    enough = _devices_that_fit(pool, workload, most)
-    change = (
-        f"It fits on {enough} devices: --devices {enough}." if enough else "Use a narrower format or a larger chip."
-    )
+    change = _change(pool, space, FEWEST_REQUESTS, _devices_that_fit(pool, workload, most))
     length = workload.input_tokens + workload.output_tokens
     return (
         f"{pool.model.id} ({pool.precision}) with {FEWEST_REQUESTS} requests of {length:,.0f} tokens "
@@ -90,9 +89,28 @@ def require_fit(pool: PoolModel, layout: Layout, workload: Workload) -> None:
     raise DoesNotFitError(
         f"{pool.model.id} ({pool.precision}) does not fit: {devices:g} x {pool.machine.chip.id} are short of "
         f"{need / GIB:,.1f} GiB per device (weights {float(found.weights) / GIB:,.1f} GiB of "
-        f"{float(found.capacity) / GIB:,.1f} GiB). "
-        + (f"It fits on {enough} devices: --devices {enough}." if enough else "Use a narrower format or a larger chip.")
+        f"{float(found.capacity) / GIB:,.1f} GiB). {_change(pool, layout.arrays(), 1, enough)}"
     )
+
+
+def _change(pool: PoolModel, space: Layout, requests: int, enough: int | None) -> str:
+    """The smallest change with which `requests` fit: more devices, else shorter requests, else narrower weights."""
+    if enough:
+        return f"It fits on {enough} devices: --devices {enough}."
+    longest = _longest(pool, space, requests)
+    if longest:
+        return f"Requests of up to {longest:,} tokens, input and output, would fit."
+    return "The weights alone need more: take narrower ones (--weights) or a chip with more memory (silicast chips)."
+
+
+def _longest(pool: PoolModel, space: Layout, requests: int) -> int:
+    """The most tokens that each of `requests` requests may have on a layout of `space`; 0 where not even one fits."""
+    low, high = 0, LONGEST_REQUEST
+    while low < high:
+        middle = (low + high + 1) // 2
+        held = pool.memory(space, middle).sequences * np.asarray(space.attention_dp)
+        low, high = (middle, high) if np.any(held >= requests) else (low, middle - 1)
+    return low
 
 
 def require_blocks(pool: PoolModel, layouts: Layout, workload: Workload) -> Layout:
