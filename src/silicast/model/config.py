@@ -18,7 +18,7 @@ MAX_SIZE = 1 << 24
 QUANTISATION_FILE = "hf_quant_config.json"
 
 #: what JSON calls a value that is no object
-KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+KINDS = {list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
 
 _NO_DEFAULT = object()
 

@@ -35,15 +35,32 @@ def layouts(pool: PoolModel, most: int, exactly: bool = False) -> Layout:
     """
     limit = min(most, pool.machine.system.max_devices or most)
     counts = [most] if exactly else device_counts(limit, pool.machine.system.devices_per_node)
-    rows = [row for devices in counts for row in _rows(pool, devices)]
+    found = _allowed(pool, [row for devices in counts for row in _rows(pool, devices)])
+    if found is None:
+        raise LayoutError(
+            f"No layout of {pool.model.id} has exactly {most:,} devices. Nearest that have one: "
+            f"{_nearest_counts(pool, most)}; more devices are more replicas."
+        )
+    return found
+
+
+def _allowed(pool: PoolModel, rows: list[tuple[int, int, int, int]]) -> Layout | None:
+    """The rows (tp, pp, ep, attention_dp) that cut the model into equal parts; None where none does."""
     if not rows:
-        raise LayoutError(f"No layout of {pool.model.id} has exactly {most} devices; try a power of two.")
+        return None
     tp, pp, ep, attention_dp = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     layout = Layout(tp=tp, pp=pp, ep=ep, attention_dp=attention_dp)
     allowed = np.flatnonzero(pool.model.allows(layout))
-    if not allowed.size:
-        raise LayoutError(f"No layout of {pool.model.id} divides its heads over {most} devices; try a power of two.")
-    return layout.pick(allowed)
+    return layout.pick(allowed) if allowed.size else None
+
+
+def _nearest_counts(pool: PoolModel, wanted: int) -> str:
+    """The device counts below and above `wanted` for which there is a layout."""
+    limit = min(2 * wanted, pool.machine.system.max_devices or 2 * wanted)
+    counts = device_counts(limit, pool.machine.system.devices_per_node)
+    good = [count for count in counts if _allowed(pool, _rows(pool, count)) is not None]
+    below, above = [count for count in good if count < wanted][-1:], [count for count in good if count > wanted][:1]
+    return ", ".join(f"{count:,}" for count in (*below, *above))
 
 
 def _rows(pool: PoolModel, devices: int) -> list[tuple[int, int, int, int]]:
