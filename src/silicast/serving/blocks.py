@@ -122,15 +122,16 @@ def publish(replica: Replica, r: int, tokens: int) -> None:
     if row.hashed == 0:
         return
     full = min(row.hashed, tokens // state.unit)
+    units, hashes, first = replica.units, replica.hashes, replica.offsets[r]
     for j in range(row.units, full):
-        u = replica.hashes[replica.offsets[r] + j]
-        if replica.units[u].claims <= 0:
-            if replica.units[u].claims == ON_HOST:
-                forget(replica, u)
-            replica.units[u].claims = IDLE + 1
-        else:
+        u = hashes[first + j]
+        if units[u].claims > 0:
             state.free += blocks_of(replica, state.unit)
             _hold(replica, u)
+            continue
+        if units[u].claims == ON_HOST:
+            forget(replica, u)
+        units[u].claims = IDLE + 1
     row.units = max(row.units, full)
 
 
@@ -163,9 +164,12 @@ def _hold(replica: Replica, u: int) -> None:
 
 def _evict(replica: Replica) -> None:
     """The least recently used idle prefix goes."""
-    u = replica.levels[DEVICE].oldest
-    remove(replica.units, replica.levels[DEVICE], u)
-    sink(replica, u)
+    units, level = replica.units, replica.levels[DEVICE]
+    u = level.oldest
+    remove(units, level, u)
+    units[u].claims = 0
+    if replica.state.lower:
+        sink(replica, u)
     size = blocks_of(replica, replica.state.unit)
     replica.state.idle -= size
     replica.state.free += size

@@ -45,7 +45,6 @@ def forget(replica: Replica, u: int) -> None:
 def sink(replica: Replica, u: int) -> None:
     """u has just left the device: it goes to the host, or past it."""
     host, unit = replica.levels[HOST], replica.units[u]
-    unit.claims = 0
     if host.capacity == 0:
         _shelve(replica, u)
         return

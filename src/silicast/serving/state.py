@@ -106,7 +106,7 @@ class State:
     ranks         attention ranks in lock-step, this one included; leader: the first of them in the cluster
     turns         whether they take requests in turn; turn: whose it is; experts: seconds of a decode step beyond one in
                   which all of them carry as much
-    remote        whether there is a remote store below the host
+    lower         whether there are levels of the prefix cache below the device; remote: whether there is a remote store
     watched       a router or another replica looks at what the cache holds
     leaps         whether equal steps are taken at once; log: whether events are logged
     """
@@ -169,6 +169,7 @@ class State:
     turns: int = 0
     turn: int = 0
     experts: float = 0.0
+    lower: int = 0
     remote: int = 0
     watched: int = 0
     leaps: int = 1
