@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from silicast.errors import InputError, MissingExtraError, SilicastError
@@ -30,9 +31,9 @@ LOOK = 1.0
 GONE = 5
 #: chunks under way at least: nodes that join later find work
 LEAST = 64
+KEPT = "Finished parts are kept: run the same command again."
 #: characters of what Ray says
 MOST_TOLD = 200
-KEPT = "Finished parts are kept: run the same command again."
 
 
 def on_ray(address: str) -> Workers:
@@ -104,10 +105,27 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
             f"Ray cannot connect to '{address[:60]}': {_line(error)}. Is it the head node of a cluster with the same "
             "versions of Ray and Python? One that asks for a token needs RAY_AUTH_MODE=token here, too."
         ) from None
+    over = Event()
+    if address != HERE:
+        head = ray.get_runtime_context().gcs_address
+        Thread(target=_watch, args=(head, over), daemon=True).start()
     try:
         yield
     finally:
-        ray.shutdown()
+        with suppress(ray.exceptions.RayError, OSError):  # nobody is left to say goodbye to
+            ray.shutdown()
+        over.set()
+
+
+def _watch(head: str, over: Event) -> None:
+    """Ends the program when the head is gone: Ray's calls then block, and after a minute it does so without a word."""
+    silent = 0
+    while not over.wait(LOOK):
+        silent = silent + 1 if _no_answer(head) else 0
+        if silent == GONE:
+            sys.stderr.write(f"silicast: The Ray cluster at {head} is gone. {KEPT}\n")
+            sys.stderr.flush()
+            os._exit(1)
 
 
 def _on(address: str, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bytes]]:
@@ -119,8 +137,10 @@ def _on(address: str, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, bytes]]:
             yield from _results(ray, task, iter(chunks))
         except ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, SilicastError) else error from None
-        except ray.exceptions.RayError as error:
-            raise SilicastError(f"The Ray cluster lost a chunk {TRIES} times: {_line(error)}. {KEPT}") from None
+        except (ray.exceptions.RayError, OSError) as error:
+            raise SilicastError(
+                f"The Ray cluster is gone, or lost a chunk {TRIES} times: {_line(error)}. {KEPT}"
+            ) from None
 
 
 def _line(error: Exception) -> str:
@@ -128,23 +148,12 @@ def _line(error: Exception) -> str:
 
 
 def _results(ray: Any, task: Any, left: Iterator[Chunk]) -> Iterator[tuple[Chunk, bytes]]:
-    head = ray.get_runtime_context().gcs_address
     under_way: dict[Any, Chunk] = {}
-    silent = 0
-    # asked once: a head that is gone would not answer
     most = max(AHEAD * int(ray.cluster_resources().get("CPU", 1)), LEAST)
     while True:
         while len(under_way) < most and (chunk := next(left, None)) is not None:
             under_way[task.remote(chunk)] = chunk
         if not under_way:
             return
-        done, _ = ray.wait(list(under_way), timeout=LOOK)
-        parts = {}
-        for one in done:
-            with suppress(ray.exceptions.GetTimeoutError):
-                parts[one] = ray.get(one, timeout=LOOK)
-        silent = silent + 1 if not parts and _no_answer(head) else 0
-        if silent >= GONE:
-            raise SilicastError(f"The Ray cluster at {head} is gone. {KEPT}")
-        for one, part in parts.items():
-            yield under_way.pop(one), part
+        for done in ray.wait(list(under_way))[0]:
+            yield under_way.pop(done), ray.get(done)
