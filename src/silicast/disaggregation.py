@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from silicast.errors import LayoutError
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Load, Size, Workload
-from silicast.serving.steady import Discipline, Prefilled, loads, prefill_pool
+from silicast.serving.steady import Discipline, loads
+from silicast.serving.two_pools import Prefilled, prefill_pool
 from silicast.timed import trailing
 
 Array = NDArray[Any]

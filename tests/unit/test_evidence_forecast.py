@@ -11,7 +11,8 @@ from silicast.evidence.deployment import NoForecastError, Plan, Pools, plan
 from silicast.evidence.forecast import Outcome, forecast
 from silicast.evidence.record import Row, load, shipped
 from silicast.scenario import Speculation, Workload
-from silicast.serving.steady import GRID, Discipline, Prefilled, TwoPools, disaggregated, prefill_pool
+from silicast.serving.steady import GRID, Discipline
+from silicast.serving.two_pools import Prefilled, TwoPools, disaggregated, prefill_pool
 
 R1 = "deepseek-ai/DeepSeek-R1"
 SMALL: dict[str, Any] = {

@@ -23,7 +23,7 @@ from silicast.planning.units import DECODE_REPLICAS, PREFILL_BUSY, Space, Units,
 from silicast.planning.variants import Variant
 from silicast.scenario import Targets, Workload
 from silicast.serving.pair import at_batch
-from silicast.serving.steady import TwoPools, disaggregated
+from silicast.serving.two_pools import TwoPools, disaggregated
 from tests.unit import pools
 
 WORK = Workload(2048, 256)
@@ -221,7 +221,7 @@ def test_options_are_ranked_and_the_runner_up_is_compared() -> None:
 @pytest.mark.parametrize(
     ("budget", "targets"),
     [(Budget(devices=2), TARGETS), (Budget(usd_per_hour=4.0), TARGETS), (Budget(mw=0.002), TARGETS),
-     (Budget(devices=16), Targets(250.0, 20.0))],
+     (Budget(devices=16), Targets(400.0, 20.0))],
 )  # fmt: skip
 def test_a_relaxed_constraint_is_enough(budget: Budget, targets: Targets) -> None:
     question = Question(replace(WORK, rate=20.0), targets, budget, "devices")

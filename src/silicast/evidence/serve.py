@@ -14,15 +14,8 @@ from silicast.memory import GIB
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Speculation, Workload
 from silicast.serving.admission import closed_wait, overload_wait
-from silicast.serving.steady import (
-    GRID,
-    UNIFORM,
-    Steady,
-    TwoPools,
-    disaggregated,
-    loads,
-    open_loop,
-)
+from silicast.serving.steady import GRID, UNIFORM, Steady, loads, open_loop
+from silicast.serving.two_pools import TwoPools, disaggregated
 
 Array = NDArray[Any]
 

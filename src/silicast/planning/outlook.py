@@ -11,7 +11,8 @@ from silicast.planning.deployments import Deployments
 from silicast.planning.question import Question
 from silicast.planning.units import Space, Units, paired_steady
 from silicast.scenario import Layout
-from silicast.serving.steady import GRID, LEAST_SEQUENCES, SPAN, Steady
+from silicast.serving.steady import GRID, LEAST_SEQUENCES, Steady
+from silicast.serving.two_pools import SPAN
 
 Array = NDArray[Any]
 

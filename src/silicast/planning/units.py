@@ -19,7 +19,8 @@ from silicast.planning.variants import Variant, replica_layouts, whole_sequences
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Workload
 from silicast.serving.pair import at_batch, later_first_tokens
-from silicast.serving.steady import Prefilled, Steady, TwoPools
+from silicast.serving.steady import Steady
+from silicast.serving.two_pools import Prefilled, TwoPools
 
 Array = NDArray[Any]
 

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.scenario import Size, Speculation, Workload
-from silicast.serving.steady import LEAST_STEPS, Flow, Prefilled, Steady, TwoPools
+from silicast.serving.steady import LEAST_STEPS, Steady
+from silicast.serving.two_pools import Flow, Prefilled, TwoPools
 
 Array = NDArray[Any]
 
