@@ -30,6 +30,8 @@ class Outcome:
     state: Array
     gaps: Any = None
     timeline: Any = None
+    retries: Any = None
+    phases: Any = None
 
 
 @dataclass

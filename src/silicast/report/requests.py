@@ -42,6 +42,7 @@ def columns(served: Served, requests: Requests, tenant: Array | None = None) -> 
         "host_tokens": rows.host_tokens,
         "remote_tokens": rows.remote_tokens,
         "preemptions": rows.preemptions,
+        "retries": np.zeros(served.state.size, dtype=np.int64) if served.retries is None else served.retries,
         "session": requests.session,
         "turn": requests.turn,
         "priority": requests.priority,

@@ -43,7 +43,17 @@ HELD = {
     "max_kv_share": "max",
     "energy_j": "energy, J",
 }
-SHARES = ("slo_attainment", "prefix_hit", "utilisation", "mean_kv_share", "max_kv_share")
+#: columns of the table of how the replicas were kept, where they failed, started or stopped
+KEPT = {
+    "replicas": "replicas,\nat most",
+    "replica_s": "replica-\nseconds",
+    "device_s": "device-\nseconds",
+    "replica_failures": "failures",
+    "availability": "up",
+}
+#: s
+HOUR = 3600.0
+SHARES = ("slo_attainment", "prefix_hit", "utilisation", "mean_kv_share", "max_kv_share", "availability")
 
 
 def render(answer: Simulation, console: Console) -> None:
@@ -86,8 +96,13 @@ def verdict(answer: Simulation) -> list[str]:
     lines = [
         f"{found['completed']:,} answered in {rounded(float(found['duration'] or 0))} s, "
         f"{rounded(float(found['request_throughput'] or 0))} requests/s; {found['failed']:,} failed "
-        f"({found['rejected']:,} rejected, {found['lost']:,} lost)."
+        f"({failures(found)})."
     ]
+    if found.get("retries") or found.get("replica_failures"):
+        lines.append(
+            f"{_times(found['replica_failures'], 'failure')} of replicas; requests were sent again "
+            f"{_times(found['retries'], 'time')} from their beginning, and what they had waited counts."
+        )
     if found["slo_attainment"] is not None:
         lines.append(_targets(found, answer.scenario.slo.law()))
     if answer.sustainable_rate is not None:
@@ -98,6 +113,16 @@ def verdict(answer: Simulation) -> list[str]:
     if not answer.complete:
         lines.append("Broken off: the numbers are of the requests that had been answered by then.")
     return lines
+
+
+def failures(found: Summary) -> str:
+    """Who was not answered and why, in words."""
+    shed = f", {found['shed']:,} turned away by full queues" if found.get("shed") else ""
+    return f"{found['rejected']:,} rejected, {found['lost']:,} lost{shed}"
+
+
+def _times(count: float | None, word: str) -> str:
+    return f"{count or 0:,} {word}{'' if count == 1 else 's'}"
 
 
 def _targets(found: Summary, slo: Slo) -> str:
@@ -133,8 +158,8 @@ def rates(answer: Simulation) -> list[str]:
     """Throughput with what it divides by, cache, preemptions, energy."""
     found, hardware = answer.summary, answer.hardware
     lines = [
-        f"{kind} tokens/s: {_number(found[key])}; per device ({hardware.devices}) "
-        f"{_number(found[f'{kind}_tokens_per_s_per_device'])}, per package ({hardware.packages}) "
+        f"{kind} tokens/s: {_number(found[key])}; per device ({_number(hardware.devices)}) "
+        f"{_number(found[f'{kind}_tokens_per_s_per_device'])}, per package ({_number(hardware.packages)}) "
         f"{_number(found[f'{kind}_tokens_per_s_per_package'])}."
         for kind, key in (("input", "input_throughput"), ("output", "output_throughput"))
     ]
@@ -145,6 +170,11 @@ def rates(answer: Simulation) -> list[str]:
         f"preemptions; busiest second {_number(found['max_output_tokens_per_s'])} tokens, "
         f"{_number(found['max_concurrent_requests'])} requests at once."
     )
+    if answer.served.phases is not None and found.get("replica_s") is not None:
+        lines.append(
+            f"Replicas were held for {rounded(float(found['replica_s'] or 0))} replica-seconds, "
+            f"{rounded(float(found['device_s'] or 0) / HOUR)} device-hours."
+        )
     if found["energy_j_per_output_token"] is not None:
         lines.append(
             f"Energy: {rounded(float(found['energy_j'] or 0) / 3.6e6)} kWh, "
@@ -183,6 +213,8 @@ def tables(answer: Simulation) -> list[tuple[str, list[list[str]]]]:
     found = [("pool", group_rows(answer.pools, GROUP))]
     if answer.served.timeline is not None:
         found.append(("per replica", group_rows(answer.pools, HELD)))
+    if answer.served.phases is not None:
+        found.append(("kept", group_rows(answer.pools, KEPT)))
     return [*found, ("traffic", group_rows(answer.tenants, GROUP))] if answer.tenants else found
 
 

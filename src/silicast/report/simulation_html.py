@@ -101,6 +101,7 @@ def _time(answer: Simulation, figures: Figures) -> str:
          answer.scenario.slo.law().ttft_ms),
         ("Requests that run and wait", "requests", timeline.batch_rows(answer, slices), None),
         ("KV cache in use", "share of the blocks" if room else "blocks", timeline.cache_rows(answer, slices), None),
+        ("Replicas", "replicas", timeline.replica_rows(answer, slices), None),
     )  # fmt: skip
     return "".join(
         figures.add(charts.over_time(title, unit, rows, PAGE, target), title, _lines("time, line", rows, _moment))

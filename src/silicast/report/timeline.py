@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from silicast.report.vega import Row
 from silicast.serving.measures import MS, Rows, good
 from silicast.serving.occupancy import spans
+from silicast.serving.state import DOWN, DRAINING, STARTING, UP
 from silicast.simulation.answer import Replicas, Simulation
 
 Array = NDArray[Any]
@@ -17,6 +18,8 @@ Array = NDArray[Any]
 #: slices of a run: at most one per three pixels of a chart, at least as many as show a shape, and between them so many
 #: requests in each that the rates of a slice are not noise
 MOST_SLICES, LEAST_SLICES, PER_SLICE = 240, 24, 20
+#: what replicas do, by number
+PHASES = {UP: "up", STARTING: "starting", DRAINING: "draining", DOWN: "failed"}
 QUANTILES = (50.0, 90.0, 99.0)
 
 
@@ -92,6 +95,28 @@ def _room(replicas: Replicas, pool: str) -> float:
     if replicas.kv_blocks is None:
         return 1.0
     return float(np.sum(replicas.kv_blocks[replicas.pool == replicas.pools.index(pool)]))
+
+
+def replica_rows(answer: Simulation, slices: Slices) -> list[Row]:
+    """Replicas of each pool that take requests, start, drain, are down; none where nothing happens to them."""
+    phases, replicas = answer.served.phases, answer.replicas
+    if phases is None:
+        return []
+    end = float(slices.edges[-1])
+    found: dict[str, Array] = {}
+    for replica, pool in enumerate(replicas.pool.tolist()):
+        starts, ends, phase = phases.spans(replica, end)
+        weight = 1.0 if replicas.ranks is None else 1 / float(replicas.ranks[replica])
+        for number, what in PHASES.items():
+            values = weight * (phase == number)
+            if values.any():
+                name = f"{replicas.pools[pool]}, {what}"
+                found[name] = found.get(name, 0.0) + slices.mean(starts, ends, values)
+    return [
+        {"time": time, "value": value, "line": line}
+        for line, values in found.items()
+        for time, value in zip(slices.middles.tolist(), values.tolist(), strict=True)
+    ]
 
 
 def rate_rows(answer: Simulation, slices: Slices) -> list[Row]:

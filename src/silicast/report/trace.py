@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.report.files import replacing
-from silicast.serving.outcome import Served, Timeline
-from silicast.serving.state import FINISHED, LOST, REJECTED
+from silicast.serving.outcome import STATES, Served, Timeline
+from silicast.serving.state import FINISHED, LOST, REJECTED, SHED
 
 Array = NDArray[Any]
 
@@ -197,8 +197,8 @@ def _named(kind: str, process: int, thread: int, what: dict[str, Any]) -> str:
 
 def _failures(served: Served) -> Iterator[str]:
     """Requests that were rejected or lost, as marks of the router."""
-    for request in np.flatnonzero(np.isin(served.state, (REJECTED, LOST))).tolist()[:MOST_REQUESTS]:
-        name = "rejected" if served.state[request] == REJECTED else "lost"
+    for request in np.flatnonzero(np.isin(served.state, (REJECTED, LOST, SHED))).tolist()[:MOST_REQUESTS]:
+        name = STATES[int(served.state[request])]
         time = _us(_ns(float(served.arrival[request])))
         yield f'{{"ph":"i","s":"p","pid":0,"tid":0,"ts":{time},"name":"{name}","args":{{"request":{request}}}}}'
 

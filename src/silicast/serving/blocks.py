@@ -6,8 +6,8 @@ is said in `levels`.
 """
 
 from silicast.errors import InputError
-from silicast.serving.levels import DEVICE, append, fetch, forget, in_store, remove, sink
-from silicast.serving.state import IDLE, ON_HOST, Replica
+from silicast.serving.levels import DEVICE, HOST, append, fetch, forget, in_store, remove, sink
+from silicast.serving.state import IDLE, NOBODY, ON_HOST, Replica
 
 
 def blocks_of(replica: Replica, tokens: int) -> int:
@@ -152,6 +152,17 @@ def release(replica: Replica, r: int) -> None:
                 state.idle += unit
         row.units = 0
     row.blocks = 0
+
+
+def lose_all(replica: Replica) -> None:
+    """Every prefix on the device and its host goes, whoever holds it: their memory is lost. A store stays."""
+    state = replica.state
+    for u in range(len(replica.units)):
+        replica.units[u].claims = 0
+    state.free, state.idle = state.blocks, 0
+    for level in (DEVICE, HOST):
+        replica.levels[level].held = 0
+        replica.levels[level].oldest = replica.levels[level].newest = NOBODY
 
 
 def _hold(replica: Replica, u: int) -> None:

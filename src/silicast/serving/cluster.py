@@ -2,20 +2,22 @@
 
 With prefill and decode apart, the first replicas compute prompts and the others decode: a request whose first token is
 out keeps its blocks until its cache has travelled, and then queues at a decoding replica. Events at one time go in this
-order: requests come, caches arrive, steps end.
+order: requests come, caches arrive, steps end; then replicas fail, start and stop.
 """
 
 import heapq
 
 import numpy as np
 
-from silicast.serving.blocks import release, to_the_end
-from silicast.serving.lockstep import begin_all, cut_all, end_rank, leap_gaps
-from silicast.serving.replica import begin, complete, cut, enter, send
-from silicast.serving.routers import route
-from silicast.serving.state import MOVING, NOBODY, OPEN, Cluster
+from silicast.serving.control import act, rest
+from silicast.serving.door import COMES, LANDING, NOTHING, STEP, begin_next, come, let_in, push, settle, wake_called
+from silicast.serving.handover import hand_over, land, unpark
+from silicast.serving.lockstep import end_rank, leap_gaps
+from silicast.serving.replica import complete
+from silicast.serving.state import COMING, MOVING, NOBODY, OPEN, Cluster
 
-LANDING, STEP, NOTHING = range(3)
+#: entries that one event can write into the log of a replica: what a failure breaks off, that it is empty, a step
+MOST_ENTRIES = 3
 
 
 def run_cluster(cluster: Cluster, most_events: int) -> bool:
@@ -26,11 +28,22 @@ def run_cluster(cluster: Cluster, most_events: int) -> bool:
             heapq.heappop(heap)
         time, kind, who = heap[0]
         coming = _next_arrival(cluster)
+        if cluster.state.control < min(time, coming):
+            if cluster.state.departed == len(cluster.rows):
+                return False
+            if not act(cluster, heap, cluster.state.control) or _some_log_is_full(cluster):
+                return True
+            continue
         if coming <= time and coming < np.inf:
             _arrive(cluster, heap, coming)
+        elif kind == COMES:
+            heapq.heappop(heap)
+            _come_back(cluster, heap, who, time)
         elif kind == LANDING:
             heapq.heappop(heap)
-            _land(cluster, heap, who, time)
+            source = cluster.rows[who].replica
+            land(cluster, heap, who, time)
+            rest(cluster, source, time)
         elif kind == STEP:
             heapq.heappop(heap)
             _end_step(cluster, heap, who)
@@ -43,13 +56,23 @@ def run_cluster(cluster: Cluster, most_events: int) -> bool:
 
 def _log_is_full(cluster: Cluster, first: int) -> bool:
     for i in range(first, first + cluster.replicas[first].state.ranks):
-        if cluster.replicas[i].state.logged + 1 >= len(cluster.replicas[i].log):
+        if cluster.replicas[i].state.logged + MOST_ENTRIES >= len(cluster.replicas[i].log):
             return True
     return False
 
 
+def _some_log_is_full(cluster: Cluster) -> bool:
+    """After something was done to replicas: the log of one, or that of the changes."""
+    for i in range(len(cluster.replicas)):
+        state = cluster.replicas[i].state
+        if state.log and state.leader == i and _log_is_full(cluster, i):
+            return True
+    # what is due at one time changes a replica four times at most, and one that drains stops before the next
+    return cluster.state.changed + 6 * len(cluster.replicas) >= len(cluster.changes)
+
+
 def _ahead(cluster: Cluster) -> list[tuple[float, int, int]]:
-    """What happens next, from the state of the replicas and of the caches on their way."""
+    """What happens next, from the state of the replicas and of the requests on their way."""
     heap = [(np.inf, NOTHING, NOBODY)]
     for i in range(len(cluster.replicas)):
         state = cluster.replicas[i].state
@@ -58,22 +81,19 @@ def _ahead(cluster: Cluster) -> list[tuple[float, int, int]]:
     if cluster.state.moving > 0:
         for r in range(len(cluster.rows)):
             if cluster.rows[r].state == MOVING:
-                heap.append((cluster.rows[r].entered, LANDING, r))
+                push(heap, cluster.rows[r].entered, LANDING, r)
+            elif cluster.rows[r].state == COMING:
+                push(heap, cluster.rows[r].entered, COMES, r)
     heapq.heapify(heap)
     return heap
 
 
-def _push(heap: list[tuple[float, int, int]], time: float, kind: int, who: int) -> None:
-    if time == np.inf:
-        return
-    # rows hold 32 bits, the heap 64
-    heapq.heappush(heap, (time, kind, int(np.int64(who))))
-
-
 def _stale(cluster: Cluster, event: tuple[float, int, int]) -> bool:
-    """A step that was to end then, and has been cut."""
+    """A step that was to end then, and has been cut; a cache whose replica has failed."""
     time, kind, who = event
-    return kind == STEP and cluster.replicas[who].state.until != time
+    if kind == STEP:
+        return cluster.replicas[who].state.until != time
+    return kind == LANDING and (cluster.rows[who].state != MOVING or cluster.rows[who].entered != time)
 
 
 def _next_arrival(cluster: Cluster) -> float:
@@ -83,51 +103,23 @@ def _next_arrival(cluster: Cluster) -> float:
 
 def _arrive(cluster: Cluster, heap: list[tuple[float, int, int]], time: float) -> None:
     """Everybody who comes at `time` is routed; then idle replicas begin and leaps are cut."""
-    last = cluster.state.prefills if cluster.state.prefills > 0 else len(cluster.replicas)
+    state = cluster.state
     while _next_arrival(cluster) == time:
-        r = cluster.state.arrived
-        cluster.state.arrived += 1
-        _queue(cluster, r, route(cluster, r, 0, last), time)
-    for i in range(last):
-        if cluster.replicas[i].state.called:
-            _wake(cluster, heap, i, time)
+        r = state.arrived
+        state.arrived += 1
+        # turns that wait for an answer come by themselves
+        while state.turns and state.arrived < len(cluster.rows) and cluster.waits[state.arrived]:
+            state.arrived += 1
+        come(cluster, heap, r, time)
+    wake_called(cluster, heap, time)
 
 
-def _queue(cluster: Cluster, r: int, i: int, time: float) -> None:
-    """r joins the queue of replica i."""
-    replica = cluster.replicas[i]
-    cluster.rows[r].replica = i
-    # a leap goes on behind somebody who waits already, except for who may go first
-    if replica.state.waiting == 0 or replica.state.classes > 1:
-        replica.state.called = 1
-    before = replica.state.finished
-    enter(replica, r, time)
-    _send_next(cluster, replica.state.finished - before, time)
-
-
-def _wake(cluster: Cluster, heap: list[tuple[float, int, int]], i: int, time: float) -> None:
-    """Replica i looks at its queue: at once if it is idle, else when the running step ends."""
-    replica = cluster.replicas[i]
-    replica.state.called = 0
-    if replica.state.ranks > 1:
-        _wake_ranks(cluster, heap, replica.state.leader, time)
-    elif replica.state.until == np.inf:
-        replica.state.now = time
-        begin(replica)
-        _push(heap, replica.state.until, STEP, i)
-    elif replica.state.steps > 1:
-        cut(replica, time)
-        _push(heap, replica.state.until, STEP, i)
-
-
-def _wake_ranks(cluster: Cluster, heap: list[tuple[float, int, int]], first: int, time: float) -> None:
-    state = cluster.replicas[first].state
-    if state.until == np.inf:
-        begin_all(cluster, first, time)
-        _push(heap, state.until, STEP, first)
-    elif state.steps > 1:
-        cut_all(cluster, first, time)
-        _push(heap, state.until, STEP, first)
+def _come_back(cluster: Cluster, heap: list[tuple[float, int, int]], r: int, time: float) -> None:
+    """The next turn of a conversation comes."""
+    cluster.rows[r].state = OPEN
+    cluster.state.moving -= 1
+    come(cluster, heap, r, time)
+    wake_called(cluster, heap, time)
 
 
 def _end_step(cluster: Cluster, heap: list[tuple[float, int, int]], i: int) -> None:
@@ -136,59 +128,26 @@ def _end_step(cluster: Cluster, heap: list[tuple[float, int, int]], i: int) -> N
     if state.ranks > 1:
         gaps = leap_gaps(cluster, i)
         for rank in range(i, i + state.ranks):
-            before = cluster.replicas[rank].state.finished
             end_rank(cluster, rank, gaps)
-            _after_step(cluster, heap, rank, before)
-        begin_all(cluster, i, state.now)
+            _after_step(cluster, heap, rank)
     else:
-        before = state.finished
         complete(cluster.replicas[i])
-        _after_step(cluster, heap, i, before)
-        begin(cluster.replicas[i])
-    _push(heap, state.until, STEP, i)
+        _after_step(cluster, heap, i)
+    begin_next(cluster, i, state.now)
+    push(heap, state.until, STEP, i)
+    if cluster.state.selective:
+        now = state.now
+        let_in(cluster, heap, now)
+        unpark(cluster, heap, now)
+        rest(cluster, i, now)
 
 
-def _after_step(cluster: Cluster, heap: list[tuple[float, int, int]], i: int, before: int) -> None:
-    """Caches leave replica i, and clients whose requests have ended there since `before` send their next ones."""
+def _after_step(cluster: Cluster, heap: list[tuple[float, int, int]], i: int) -> None:
+    """Caches leave replica i, and clients whose requests have ended there know it."""
     replica = cluster.replicas[i]
     if i < cluster.state.prefills:
         for j in range(replica.state.step_prompts):
             r = replica.chosen[j]
             if cluster.rows[r].state == MOVING:
-                _send_cache(cluster, heap, r, replica.state.now)
-    _send_next(cluster, replica.state.finished - before, replica.state.now)
-
-
-def _send_cache(cluster: Cluster, heap: list[tuple[float, int, int]], r: int, now: float) -> None:
-    row = cluster.rows[r]
-    row.entered = now + cluster.state.latency + cluster.state.per_token * row.prompt
-    cluster.state.moving += 1
-    _push(heap, row.entered, LANDING, r)
-
-
-def _land(cluster: Cluster, heap: list[tuple[float, int, int]], r: int, time: float) -> None:
-    """The cache of r has arrived: its blocks in the first pool are free, and it queues in the second."""
-    row, source = cluster.rows[r], cluster.replicas[cluster.rows[r].replica]
-    release(source, r)
-    source.state.promised -= to_the_end(source, r)
-    source.state.full = 0
-    cluster.state.moving -= 1
-    if source.state.waiting + source.state.running > 0 and source.state.until == np.inf:
-        _wake(cluster, heap, row.replica, time)
-    row.state, row.loaded = OPEN, row.prompt
-    i = route(cluster, r, cluster.state.prefills, len(cluster.replicas))
-    _queue(cluster, r, i, time)
-    if cluster.replicas[i].state.called:
-        _wake(cluster, heap, i, time)
-
-
-def _send_next(cluster: Cluster, ended: int, time: float) -> None:
-    """In a closed loop the clients whose requests have ended send their next ones."""
-    state = cluster.state
-    if state.clients == 0:
-        return
-    for _ in range(ended):
-        coming = state.clients + state.departed
-        state.departed += 1
-        if coming < len(cluster.rows):
-            send(cluster.replicas[0], coming, time + state.think)
+                hand_over(cluster, heap, r, replica.state.now)
+    settle(cluster, heap, i, replica.state.now)

@@ -212,6 +212,7 @@ def columns(
         "unit": traffic.block_tokens if units.size else 0,
         "spare": policy.spared(limits.blocks),
         "margin": policy.spare > 0,
+        "guarantees": policy.guarantees,
         "largest": policy.largest(limits.blocks, limits.block_tokens),
         "lower": whole.levels["capacity"].any() or whole.store["capacity"].any(),
         "remote": whole.store["capacity"].any(),

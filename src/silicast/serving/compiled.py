@@ -16,21 +16,42 @@ from numba.core import types as numba_types
 from numba.experimental import structref
 from numba.extending import overload, overload_attribute, register_jitable
 
-from silicast.serving import blocks, cluster, leap, levels, lockstep, policies, replica, routers, surface, verbs
+from silicast.serving import (
+    blocks,
+    cluster,
+    control,
+    door,
+    handover,
+    leap,
+    levels,
+    lockstep,
+    policies,
+    replica,
+    routers,
+    surface,
+    verbs,
+)
 from silicast.serving.columns import Columns
 from silicast.serving.state import Cluster, Replica
 from silicast.serving.surface import Surface
 
 
-def kernels() -> list[Callable[..., Any]]:
+def kernels() -> list[types.FunctionType]:
     """Every function that compiled code calls."""
-    modules = (surface, levels, blocks, verbs, leap, *policies.MODULES, policies, replica, routers, lockstep, cluster)
+    single = (surface, levels, blocks, verbs, leap, *policies.MODULES, policies, replica)
+    modules = (*single, routers, lockstep, door, handover, control, cluster)
     found = {}
     for module in modules:
         for function in vars(module).values():
             if isinstance(function, types.FunctionType) and function.__module__ == module.__name__:
                 found[f"{function.__module__}.{function.__qualname__}"] = function
     return list(found.values())
+
+
+def _constants(function: types.FunctionType) -> str:
+    """Numbers of its module that a function uses: compiled code has them inside."""
+    used = ((name, function.__globals__.get(name)) for name in function.__code__.co_names)
+    return " ".join(f"{name}={value}" for name, value in used if isinstance(value, int | float))
 
 
 def _fingerprint(code: types.CodeType) -> str:
@@ -99,20 +120,19 @@ def _entry(told: str) -> Callable[..., bool]:
 
 
 def _cluster_entry(told: str) -> Callable[..., bool]:
-    def run(shared: Any, own: Any, read: Any, tables: Any, kinds: Any, most_events: int) -> bool:
-        state, rows, sessions, homes, draws, shelf, store = shared
+    def run(shared: Any, own: Any, common: Any, tables: Any, kinds: Any, most_events: int) -> bool:
         states, heads, tails, wheel, needs, prompts, chosen, chunks, since, sizes, units, levels, gaps, log = own
-        offsets, hashes = read
+        offsets, hashes, shelf, store = common
         surfaces = [Surface(*tables[0]), Surface(*tables[1])]
         replicas = [
             Replica(
-                states[i : i + 1], rows, heads[i], tails[i], wheel[i], needs[i], prompts[i], chosen[i], chunks[i],
+                states[i : i + 1], shared[1], heads[i], tails[i], wheel[i], needs[i], prompts[i], chosen[i], chunks[i],
                 units[i], levels[i], shelf, store, offsets, hashes, since[i], sizes[i], gaps[i], log[i],
                 surfaces[kinds[i]],
             )  # type: ignore[call-arg]
             for i in range(len(kinds))
         ]  # fmt: skip
-        whole = Cluster(state, rows, replicas, sessions, homes, draws)
+        whole = Cluster(shared[0], shared[1], replicas, *shared[2:])
         return told != "" and cluster.run_cluster(whole, most_events)
 
     return run
@@ -122,7 +142,9 @@ CHOSEN = kernels()
 for _function in CHOSEN:
     if _function is not policies.decide:
         register_jitable(_function)
-MADE_FROM = hashlib.sha256(" ".join(_fingerprint(function.__code__) for function in CHOSEN).encode()).hexdigest()
+MADE_FROM = hashlib.sha256(
+    " ".join(_fingerprint(function.__code__) + _constants(function) for function in CHOSEN).encode()
+).hexdigest()
 
 #: `replica.run`, compiled at its first call: (arrays, tables, most events) -> whether there is more to do
 run: Callable[..., bool] = numba.njit(cache=True, error_model="numpy")(_entry(MADE_FROM))

@@ -15,9 +15,25 @@ from silicast.serving.outcome import Gaps, Served, Timeline
 from silicast.serving.policies import DEFAULT, OWN, policy_of
 from silicast.serving.requests import ClosedLoop, Requests
 from silicast.serving.routers import ROUTERS
-from silicast.serving.simulate import COMPILED_GAIN, EVENTS, WORTHWHILE, Options, unseen
-from silicast.serving.state import CLUSTER, NOBODY, UNIT, Cluster, ClusterState, Decide
+from silicast.serving.simulate import COMPILED_GAIN, EVENTS, WORTHWHILE, Options
+from silicast.serving.state import (
+    CLUSTER,
+    COMING,
+    MOVING,
+    NOBODY,
+    OPEN,
+    PARKED,
+    UNIT,
+    Cluster,
+    ClusterState,
+    Decide,
+    Instance,
+    Outage,
+    PoolState,
+)
 from silicast.serving.surface import Surface
+from silicast.serving.upkeep import Autoscaling, Failures, QueueLimits
+from silicast.serving.watch import Upkeep
 
 Array = NDArray[Any]
 
@@ -32,7 +48,8 @@ OWN_LATER = ("units", "levels", "gaps", "log")
 class Fleet:
     """Replicas that are alike: how many, how long their steps take, what each may carry, and how it schedules.
 
-    ranks   attention ranks of a replica in lock-step; surface and limits are those of one
+    ranks      attention ranks of a replica in lock-step, each with a queue; surface and limits are those of one
+    failures   when replicas fail; scaling: how many there are, `replicas` of them in the beginning
     """
 
     replicas: int
@@ -40,23 +57,42 @@ class Fleet:
     limits: Limits
     policy: str | Decide = DEFAULT
     ranks: int = 1
+    failures: Failures | None = None
+    scaling: Autoscaling | None = None
+
+    @property
+    def most(self) -> int:
+        """Replicas that there may be."""
+        return self.replicas if self.scaling is None else self.scaling.most
 
     @property
     def queues(self) -> int:
-        """One at each rank of each replica."""
-        return self.replicas * self.ranks
+        """One at each rank of each replica that there may be."""
+        return self.most * self.ranks
+
+    def check(self) -> None:
+        """Raises InputError."""
+        if self.replicas < 1 or self.ranks < 1:
+            raise InputError("A fleet has at least 1 replica, and a replica at least 1 attention rank.")
+        if self.scaling and not self.scaling.least <= self.replicas <= self.scaling.most:
+            raise InputError(
+                f"Autoscaling begins with {self.replicas} replicas; it keeps from {self.scaling.least} to "
+                f"{self.scaling.most}."
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """The way of a cache from the replica that computed it to the one that decodes: seconds at least, and per token.
 
-    in_ttft   the client gets its first token from the replica that decodes, once that has the cache and a place
+    in_ttft     the client gets its first token from the replica that decodes, once that has the cache and a place
+    when_room   it travels only when a decoding replica has blocks for it, and keeps them
     """
 
     latency: float = 0.0
     per_token: float = 0.0
     in_ttft: bool = False
+    when_room: bool = False
 
 
 def simulate_fleet(
@@ -66,27 +102,35 @@ def simulate_fleet(
     decode: Fleet | None = None,
     transfer: Transfer | None = None,
     loop: ClosedLoop | None = None,
+    queue: QueueLimits | None = None,
     **options: Any,
 ) -> Served:
     """The requests as a fleet serves them; with `decode` the first fleet computes prompts and the second one decodes.
 
-    Options: see `simulate.Options`; `random` also draws the replicas that the router `power-of-two` compares.
+    Options: see `simulate.Options`; `random` also draws the replicas that the router `power-of-two` compares, and its
+    children draw failures.
     Raises InputError, NotFoundError for an unknown router.
     """
     if router not in ROUTERS:
         raise not_found("Router", router, ROUTERS, f"Choose one of: {', '.join(ROUTERS)}.")
     how = Options(**options)
     pools = [fleet] if decode is None else [fleet, decode]
-    if any(pool.replicas < 1 or pool.ranks < 1 for pool in pools):
-        raise InputError("A fleet has at least 1 replica, and a replica at least 1 attention rank.")
+    for pool in pools:
+        pool.check()
     whole = _Stacked(traffic, pools, how)
     way = transfer or Transfer()
     whole.own["state"]["tells_first"][whole.kinds > 0] = way.in_ttft
     known = {"router": ROUTERS[router], "latency": way.latency, "per_token": way.per_token}
-    known |= {"prefills": fleet.queues if decode else 0}
+    known |= {"prefills": fleet.queues if decode else 0, "pressed": way.when_room and decode is not None}
+    bounds = queue or QueueLimits()
+    known |= {"per_replica": bounds.per_replica or 0, "in_all": bounds.in_all or 0, "holds": bounds.holds}
+    kept = queue or any(pool.failures or pool.scaling for pool in pools)
+    known |= {"selective": bool(kept) or known["pressed"]}
     for name, value in known.items():
         whole.state[name] = value
-    whole.own["state"]["watched"] = router == "prefix-aware" or fleet.limits.remote.useful
+    # a cache that has come is not looked up where it decodes
+    looked_up = whole.kinds == 0 if router == "prefix-aware" or fleet.limits.remote.useful else False
+    whole.own["state"]["watched"] = looked_up | (whole.own["state"]["remote"] > 0)
     if router == "power-of-two":
         whole.draws = (how.random or np.random.default_rng(0)).random(2 * len(traffic))
     if loop is not None:
@@ -133,6 +177,16 @@ class _Stacked:
         self.sessions = np.where(traffic.session < 0, NOBODY, sessions)
         self.homes = np.full(int(sessions.max(initial=0)) + 1, NOBODY)
         self.draws = np.zeros(1)
+        self.upkeep = Upkeep(pools, how.random)
+        self.state["control"] = self.upkeep.first_control
+        self.retries = np.zeros(len(traffic) if any(pool.failures for pool in pools) else 1, np.int64)
+        self.turns, self.thinks, self.waits = _turns(traffic)
+        self.state["turns"] = bool(self.waits.any())
+        self.state["arrived"] = np.argmin(self.waits)
+        late = np.flatnonzero(self.waits)
+        self.rows["entered"][late] = np.inf
+        for name in ("dispatched", "first", "finished"):
+            self.rows[name] = np.nan
         self.logs: list[tuple[int, Array]] = []
         self.interrupted = False
 
@@ -153,23 +207,25 @@ class _Stacked:
             more.close()
 
     def _left(self) -> int:
-        return int(self.own["state"]["finished"].sum())
+        return int(self.state["departed"][0])
 
     def _more_compiled(self) -> Generator[int]:
         if find_spec("numba") is None:
             raise MissingExtraError("Compiled simulation needs numba: pip install 'silicast[simulate]'.")
         from silicast.serving import compiled
 
-        first = self.parts[0]
-        shared = (self.state, self.rows, self.sessions, self.homes, self.draws, first.shelf, first.store)
         own = tuple(self.own[name] for name in (*OWN_FIELDS, *OWN_LATER))
         tables = tuple(compiled.tables(pool.surface) for pool in (self.pools[0], self.pools[-1]))
+        first = self.parts[0]
+        common = first.offsets, first.hashes, first.shelf, first.store
+        turns = self.retries, self.turns, self.thinks, self.waits
         more = True
         while more:
-            more = compiled.run_cluster(
-                shared, own, (self.parts[0].offsets, self.parts[0].hashes), tables, self.kinds, EVENTS
-            )
+            kept = (self.upkeep.instances, self.upkeep.pools, self.upkeep.taking, self.upkeep.outages)
+            shared = (self.state, self.rows, self.sessions, self.homes, self.draws, *kept, self.upkeep.changes, *turns)
+            more = compiled.run_cluster(shared, own, common, tables, self.kinds, EVENTS)
             self._keep_logs()
+            self.upkeep.look(self.state)
             yield self._left()
 
     def _more_in_objects(self) -> Generator[int]:
@@ -177,24 +233,37 @@ class _Stacked:
         for replica in replicas:
             replica.rows = replicas[0].rows
             replica.shelf, replica.store = replicas[0].shelf, replicas[0].store
+        kept = self.upkeep
         whole = Cluster(
             ClusterState(*self.state[0].item()), replicas[0].rows, replicas, self.sessions.tolist(),
-            self.homes.tolist(), self.draws.tolist(),
+            self.homes.tolist(), self.draws.tolist(), [Instance(*one) for one in kept.instances.tolist()],
+            [PoolState(*one) for one in kept.pools.tolist()], kept.taking.tolist(), [], kept.changes.view(np.recarray),
+            self.retries.tolist(), self.turns.tolist(), self.thinks.tolist(), self.waits.tolist(),
         )  # fmt: skip
         more = True
         try:
             while more:
+                whole.outages = [Outage(*one) for one in kept.outages.tolist()]
                 more = run_cluster(whole, EVENTS // COMPILED_GAIN)
                 self.own["state"]["logged"] = [replica.state.logged for replica in replicas]
                 self.own["state"]["finished"] = [replica.state.finished for replica in replicas]
                 self._keep_logs()
                 for replica in replicas:
                     replica.state.logged = 0
+                self._take_back(whole)
+                kept.look(self.state)
+                whole.state.outage, whole.state.changed = (int(self.state[name][0]) for name in ("outage", "changed"))
                 yield self._left()
         finally:
-            self.state["arrived"] = whole.state.arrived
+            self._take_back(whole)
+            kept.look(self.state)
             for part, replica in zip(self.parts, replicas, strict=True):
                 part.take_back(replica)
+
+    def _take_back(self, whole: Cluster) -> None:
+        for name in CLUSTER.names or ():
+            self.state[name] = getattr(whole.state, name)
+        self.retries[:] = whole.retries
 
     def _keep_logs(self) -> None:
         for i, logged in enumerate(self.own["state"]["logged"]):
@@ -205,9 +274,13 @@ class _Stacked:
     def served(self, traffic: Requests, timeline: bool) -> Served:
         """The outcome."""
         rows, state = self.rows, self.own["state"]
-        unseen(rows, int(self.state["arrived"][0]))
+        sent = rows["sent"]
+        if self.state["turns"][0]:
+            # a turn whose answer before did not end was never sent
+            never = self.waits.astype(bool) & np.isinf(rows["entered"]) & (rows["state"] == OPEN)
+            sent = np.where(never, np.nan, sent)
         return Served(
-            arrival=rows["sent"],
+            arrival=sent,
             dispatched=rows["dispatched"],
             first_token=rows["first"],
             finished=rows["finished"],
@@ -217,12 +290,14 @@ class _Stacked:
             host_tokens=rows["from_host"],
             remote_tokens=rows["from_store"],
             replica=rows["replica"],
-            state=rows["state"],
+            state=np.where(np.isin(rows["state"], (MOVING, PARKED, COMING)), OPEN, rows["state"]),
             gaps=Gaps(self.own["gaps"].sum(axis=0)),
             timeline=self._timeline() if timeline else None,
             events=int(state["events"].sum()),
             busy=state["busy"].copy(),
             interrupted=self.interrupted,
+            retries=self.retries if len(self.retries) == len(rows) else np.zeros(len(rows), np.int64),
+            phases=self.upkeep.phases(),
         )
 
     def _timeline(self) -> Timeline:
@@ -232,6 +307,20 @@ class _Stacked:
         entries = np.concatenate([log for _, log in logs])
         order = np.argsort(entries["start"], kind="stable")
         return Timeline(**{name: entries[name][order] for name in ENTRY.names or ()}, replica=who[order])
+
+
+def _turns(traffic: Requests) -> tuple[Array, Array, Array]:
+    """(the turn that waits for each request, s after the answer that it comes, whether it waits); short without any."""
+    if traffic.think is None:
+        return np.full(1, NOBODY), np.zeros(1), np.zeros(1, np.int64)
+    order = np.lexsort((np.arange(len(traffic)), traffic.turn, traffic.session))
+    one, other = order[:-1], order[1:]
+    same = (traffic.session[one] == traffic.session[other]) & (traffic.session[one] >= 0)
+    following = np.full(len(traffic), NOBODY)
+    following[one[same]] = other[same]
+    waits = np.zeros(len(traffic), np.int64)
+    waits[other[same]] = 1
+    return following, np.asarray(traffic.think, dtype=float), waits
 
 
 def _padded(blank: Array, name: str, places: int) -> Array:

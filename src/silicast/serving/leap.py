@@ -28,11 +28,11 @@ def horizon(replica: Replica) -> int:
         room = min(room, state.free)
     # within one round of the block a sequence needs one block, and one for its guesses
     if room < (steps * replica.surface.query // state.block + 2) * state.decoding:
-        steps = _steps_with_blocks(replica, room, steps)
+        steps = steps_with_blocks(replica, room, steps)
     return steps
 
 
-def _steps_with_blocks(replica: Replica, room: int, most: int) -> int:
+def steps_with_blocks(replica: Replica, room: int, most: int) -> int:
     """Steps, the one already decided among them, for which `room` blocks suffice."""
     last, clock = len(replica.needs) - 1, replica.state.clock
     steps = 1
@@ -78,6 +78,15 @@ def steps_until(surface: Surface, batch: int, context: float, pace: float, secon
             return done + _steps_of_series(surface, batch, start, pace, seconds - spent, n)
         done += n
         spent += part
+
+
+def steps_passed(replica: Replica, time: float) -> int:
+    """Steps of the running leap that ended before `time`."""
+    state = replica.state
+    if state.until == np.inf or state.steps <= 1:
+        return 0
+    mean, pace = state.context / state.decoding, state.growth / state.decoding
+    return steps_until(replica.surface, state.decoding, mean, pace, time - state.start, state.steps) - 1
 
 
 def _steps_in_segment(surface: Surface, context: float, pace: float, steps: int) -> int:

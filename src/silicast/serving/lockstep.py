@@ -5,8 +5,10 @@ same moment, a step lasts as long as on its slowest rank, and one that has nothi
 Attention and dense layers are the rank's own; experts and exchange see the mean tokens of all ranks.
 """
 
-from silicast.serving.leap import horizon, least_steps
-from silicast.serving.replica import end_step, plan_step, planned_prompts
+import numpy as np
+
+from silicast.serving.leap import horizon, least_steps, steps_passed
+from silicast.serving.replica import end_after, end_step, interrupt, plan_step, planned_prompts
 from silicast.serving.state import WHEEL, Cluster, Replica
 from silicast.serving.surface import decode_seconds, knot, uneven_decode_seconds, uneven_step_seconds
 
@@ -46,17 +48,62 @@ def cut_all(cluster: Cluster, first: int, time: float) -> None:
     state = cluster.replicas[first].state
     if state.until <= time:
         return
+    done = _steps_until(cluster, first, time)
+    if done < state.steps:
+        end_leap(cluster, first, done)
+
+
+def passed(cluster: Cluster, i: int, time: float) -> int:
+    """Steps of the running leap of rank i that ended before `time`."""
+    state = cluster.replicas[i].state
+    if state.ranks == 1:
+        return steps_passed(cluster.replicas[i], time)
+    if state.until == np.inf or state.steps <= 1:
+        return 0
+    return _steps_until(cluster, state.leader, time) - 1
+
+
+def end_leap(cluster: Cluster, i: int, steps: int) -> None:
+    """The running leap of rank i, and of those that step with it, has so many steps."""
+    state = cluster.replicas[i].state
+    if state.ranks == 1:
+        end_after(cluster.replicas[i], steps)
+        return
+    _last_until(cluster, state.leader, steps, state.start + _leap_seconds(cluster, state.leader, steps))
+
+
+def interrupt_all(cluster: Cluster, first: int, time: float) -> None:
+    """The running step is broken off at `time` on all ranks; steps of a leap that ended before made their tokens."""
+    state = cluster.replicas[first].state
+    if state.ranks == 1:
+        interrupt(cluster.replicas[first], time)
+        return
+    if state.until == np.inf:
+        return
+    done = passed(cluster, first, time)
+    if done > 0:
+        end_leap(cluster, first, done)
+        gaps = leap_gaps(cluster, first)
+        for i in range(first, first + state.ranks):
+            end_rank(cluster, i, gaps)
+    for i in range(first, first + state.ranks):
+        rank = cluster.replicas[i].state
+        rank.busy += time - rank.now
+        rank.until = np.inf
+
+
+def _steps_until(cluster: Cluster, first: int, time: float) -> int:
+    """Steps of the leap up to the first that ends at `time` or later, or all of them."""
+    state = cluster.replicas[first].state
     done, spent = 0, 0.0
     while done < state.steps:
         n, one, last = _stretch(cluster, first, done, state.steps - done)
         part = n * (one + last) / 2
         if spent + part >= time - state.start:
-            done += least_steps(one, (last - one) / max(n - 1, 1), time - state.start - spent, n)
-            break
+            return done + least_steps(one, (last - one) / max(n - 1, 1), time - state.start - spent, n)
         done += n
         spent += part
-    if done < state.steps:
-        _last_until(cluster, first, done, state.start + _leap_seconds(cluster, first, done))
+    return done
 
 
 def leap_gaps(cluster: Cluster, first: int) -> tuple[float, float, float]:

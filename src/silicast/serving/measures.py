@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from silicast.errors import InputError
 from silicast.serving.outcome import Gaps, Served
 from silicast.serving.requests import Requests
-from silicast.serving.state import FINISHED, LOST, OPEN, REJECTED
+from silicast.serving.state import FINISHED, LOST, OPEN, REJECTED, SHED
 
 Array = NDArray[Any]
 Summary = dict[str, float | int | bool | None]
@@ -112,8 +112,8 @@ class Rows:
 class Hardware:
     """What rates are divided by."""
 
-    devices: int = 1
-    packages: int = 1
+    devices: float = 1
+    packages: float = 1
 
 
 def summary(
@@ -169,7 +169,7 @@ def sustainable_rate(rows: Rows) -> float | None:
         return None
     middle = last / 2
     arrived = int(np.sum(taken.arrival > middle))
-    answered = int(np.sum((taken.finished > middle) & (taken.finished <= last)))
+    answered = int(np.sum(taken.done & (taken.finished > middle) & (taken.finished <= last)))
     growing = arrived - answered > FLUCTUATION * np.sqrt(arrived + answered)
     return answered / middle if growing else None
 
@@ -214,9 +214,10 @@ def _counts(rows: Rows, done: Rows) -> Summary:
     cached, inputs = int(done.cached_tokens.sum()), int(done.input_tokens.sum())
     return {
         "completed": int(done.state.size),
-        "failed": int(np.sum((rows.state == REJECTED) | (rows.state == LOST))),
+        "failed": int(np.sum(np.isin(rows.state, (REJECTED, LOST, SHED)))),
         "rejected": int(np.sum(rows.state == REJECTED)),
         "lost": int(np.sum(rows.state == LOST)),
+        "shed": int(np.sum(rows.state == SHED)),
         "total_input_tokens": inputs,
         "total_output_tokens": int(done.output_tokens.sum()),
         "preemptions": int(rows.preemptions.sum()),

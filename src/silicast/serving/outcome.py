@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.serving.state import BIN, BINS, FINISHED, LOST, OPEN, REJECTED, SHORTEST_GAP
+from silicast.serving.state import BIN, BINS, FINISHED, LOST, OPEN, REJECTED, SHED, SHORTEST_GAP
 
 Array = NDArray[Any]
 
 #: what `Served.state` says; `open`: still in the system when the run was interrupted
-STATES = {OPEN: "open", FINISHED: "finished", REJECTED: "rejected", LOST: "lost"}
+STATES = {OPEN: "open", FINISHED: "finished", REJECTED: "rejected", LOST: "lost", SHED: "shed"}
 
 
 @dataclass(slots=True)
@@ -66,6 +66,32 @@ class Timeline:
     replica: Array
 
 
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """What replicas (queues) were up to: `first` phase of each, then changes in order of time; see `state.OFF` to DOWN.
+
+    Columns of the changes: time (s), replica, phase.
+    """
+
+    first: Array
+    time: Array
+    replica: Array
+    phase: Array
+
+    def spans(self, replica: int, end: float) -> tuple[Array, Array, Array]:
+        """From when to when (s) a replica was in which phase, up to the `end` of the run."""
+        own = self.replica == replica
+        starts = np.concatenate(([0.0], np.minimum(self.time[own], end)))
+        return starts, np.append(starts[1:], end), np.concatenate((self.first[replica : replica + 1], self.phase[own]))
+
+    def seconds(self, end: float, on: tuple[int, ...]) -> Array:
+        """Seconds that each replica was in one of the phases `on`, shape `(replica,)`."""
+        return np.array([
+            float(np.sum((ends - starts)[np.isin(phase, on)]))
+            for starts, ends, phase in (self.spans(replica, end) for replica in range(self.first.size))
+        ])  # fmt: skip
+
+
 @dataclass(slots=True)
 class Served:
     """Requests as they were served, columns in the order of the traffic. Times in seconds, NaN = did not happen.
@@ -78,6 +104,7 @@ class Served:
     state          see STATES
     events         steps and leaps simulated; busy: seconds in which some step ran, by replica
     interrupted    the run was stopped from outside: what is here is right, requests that are open are not done
+    retries        how often each was sent again because its replica had failed; phases: None = all were up all the time
     """
 
     arrival: Array
@@ -96,6 +123,8 @@ class Served:
     events: int
     busy: Array
     interrupted: bool = False
+    retries: Array | None = None
+    phases: Phases | None = None
 
     @property
     def done(self) -> Array:

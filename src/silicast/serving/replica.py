@@ -7,8 +7,16 @@ ends at the boundary of the first step that ends after an arrival, as an engine 
 
 import numpy as np
 
-from silicast.serving.blocks import release, take, to_the_end, used
-from silicast.serving.leap import count_gaps, horizon, leap_seconds, pass_steps, steps_until
+from silicast.serving.blocks import lose_all, release, take, to_the_end, used
+from silicast.serving.leap import (
+    count_gaps,
+    horizon,
+    leap_seconds,
+    pass_steps,
+    steps_passed,
+    steps_until,
+    steps_with_blocks,
+)
 from silicast.serving.policies import decide
 from silicast.serving.state import FINISHED, MOVING, NOBODY, REJECTED, WHEEL, Replica
 from silicast.serving.surface import Prompts, decode_seconds, step_seconds
@@ -64,7 +72,7 @@ def enter(replica: Replica, r: int, time: float) -> None:
     if row.prompt + (0 if replica.state.hands_over else row.output - 1) > replica.state.largest:
         row.state = REJECTED
         row.finished = time
-        _depart(replica, time)
+        _depart(replica, r, time)
         return
     append(replica, row.priority, r)
     replica.state.waiting += 1
@@ -154,6 +162,77 @@ def end_step(replica: Replica, first: float, second: float, last: float) -> None
     _prune(replica)
 
 
+def interrupt(replica: Replica, time: float) -> None:
+    """The running step is broken off at `time`; steps of a leap that ended before have made their tokens."""
+    state = replica.state
+    if state.until == np.inf:
+        return
+    done = steps_passed(replica, time)
+    if done > 0:
+        end_after(replica, done)
+        complete(replica)
+    state.busy += time - state.now
+    state.until = np.inf
+
+
+def spare_blocks(replica: Replica, passed: int) -> int:
+    """Blocks that somebody else could take when so many steps of the running leap have ended."""
+    state, last = replica.state, len(replica.needs) - 1
+    room = state.free + state.idle - state.margin
+    for step in range(passed):
+        room -= replica.needs[(state.clock + step + 1) & last]
+    return room
+
+
+def keep_room(replica: Replica, blocks: int) -> int:
+    """Take `blocks`, which are spare, for somebody who comes; returns for how many steps of the leap there are more."""
+    state = replica.state
+    take(replica, blocks)
+    state.promised += blocks
+    if state.until == np.inf or state.steps <= 1:
+        return state.steps
+    return steps_with_blocks(replica, state.free + state.idle - state.margin, state.steps)
+
+
+def give_room(replica: Replica, blocks: int) -> None:
+    """What was kept is free again."""
+    state = replica.state
+    state.free += blocks
+    state.promised -= blocks
+    state.full = 0
+
+
+def end_after(replica: Replica, steps: int) -> None:
+    """The running leap has so many steps."""
+    state = replica.state
+    mean, pace = state.context / state.decoding, state.growth / state.decoding
+    state.steps = steps
+    state.until = state.start + leap_seconds(replica.surface, state.decoding, mean, pace, steps)
+
+
+def renew(replica: Replica, time: float) -> None:
+    """As new at `time`: nobody is here and the cache is empty. The caller has sent everybody away."""
+    state = replica.state
+    lose_all(replica)
+    for queue in range(len(replica.heads)):
+        replica.heads[queue] = replica.tails[queue] = NOBODY
+    for slot in range(WHEEL):
+        replica.wheel[slot] = NOBODY
+    for step in range(len(replica.needs)):
+        replica.needs[step] = 0
+    state.now, state.until, state.steps = time, np.inf, 0
+    state.decoding = state.running = state.waiting = state.prompts = 0
+    state.promised = state.full = state.ghosts = state.aged = state.called = 0
+    state.groups = state.fresh = 0
+    state.step_decodes = state.step_tokens = state.step_prompts = state.step_cached = state.step_loaded = 0
+    state.step_pairs = state.step_load = state.context = state.growth = state.ratio = state.experts = 0.0
+    if state.log:
+        # nothing is held from here on
+        state.start, state.until = time, time
+        _log(replica)
+        state.until = np.inf
+
+
 def _count(replica: Replica, first: float, second: float, last: float) -> None:
     """Gaps between the tokens that this step or leap makes."""
     state = replica.state
@@ -231,7 +310,7 @@ def finish(replica: Replica, r: int) -> None:
     state.running -= 1
     row.state = FINISHED
     row.finished = told(replica, state.now)
-    _depart(replica, row.finished)
+    _depart(replica, r, row.finished)
 
 
 def hand_over(replica: Replica, r: int) -> None:
@@ -242,10 +321,12 @@ def hand_over(replica: Replica, r: int) -> None:
     row.state = MOVING
 
 
-def _depart(replica: Replica, time: float) -> None:
-    """In a closed loop the client sends its next request."""
+def _depart(replica: Replica, r: int, time: float) -> None:
+    """r has left; in a closed loop the client sends its next request."""
     state = replica.state
     state.finished += 1
+    replica.rows[r].following = state.ended
+    state.ended = r
     if state.clients > 0:
         coming = state.clients + state.finished - 1
         if coming < len(replica.rows):
@@ -271,7 +352,9 @@ def told(replica: Replica, time: float) -> float:
 def _log(replica: Replica) -> None:
     """The step that ends, as it ran."""
     state = replica.state
-    kind = DECODE if state.step_tokens == 0 else (MIXED if state.step_decodes else PREFILL)
+    kind = (
+        IDLE if state.steps == 0 else DECODE if state.step_tokens == 0 else (MIXED if state.step_decodes else PREFILL)
+    )
     entry = replica.log[state.logged]
     entry.start, entry.end = state.start, state.until
     entry.running, entry.waiting = state.running, state.waiting

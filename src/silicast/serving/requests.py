@@ -22,6 +22,8 @@ class Requests:
                     i, one id per full block of `block_tokens` tokens; equal ids are equal prefixes
     block_tokens    tokens of one hashed block
     priority        lower goes first
+    think           None, or seconds from the answer before a turn to that turn, which comes then and not before its
+                    arrival; without it all arrivals are as they stand
     """
 
     arrival: Floats
@@ -32,6 +34,7 @@ class Requests:
     hashes: tuple[Ints, Ints] | None
     block_tokens: int
     priority: Ints
+    think: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.arrival)

@@ -49,8 +49,8 @@ class Turns:
     def arrivals(self, starts: Array, thinking: Array) -> Array:
         """Times (s) at which the turns would come if answers took no time: the start plus all thinking so far.
 
-        The gap between two turns of a conversation is therefore exactly the time to think; a simulator that knows when
-        an answer ended sends the next turn that gap later. `thinking` of a first turn is not used.
+        None comes earlier than that; a simulator, which knows when an answer ended, sends the next turn `thinking`
+        after it (`Requests.think`). `thinking` of a first turn is not used.
         """
         return np.asarray(starts)[self.session] + self._running(np.where(self.turn > 0, thinking, 0.0))
 

@@ -16,9 +16,12 @@ from silicast.serving.surface import Surface
 Array = NDArray[Any]
 
 NOBODY = -1
-#: what became of a request: it is still in the system, it is done, it can never fit, its replica failed
-#: its cache is on its way to another replica
-OPEN, FINISHED, REJECTED, LOST, MOVING = range(5)
+#: what became of a request: it is still in the system, it is done, it can never fit, its replica failed, it was turned
+#: away because queues were full; or its cache is on its way to another replica, or waits for that, or it was sent and
+#: does not queue yet
+OPEN, FINISHED, REJECTED, LOST, SHED, MOVING, PARKED, COMING = range(8)
+#: what a replica does: nothing, it starts, takes requests, takes no more but finishes those it has, is being repaired
+OFF, STARTING, UP, DRAINING, DOWN = range(5)
 #: a prefix that is on the device though nobody holds it; one that only the host has
 IDLE, ON_HOST = 1, -1
 #: logarithmic bins of the histogram of gaps between tokens: width 0.1 %, from 1 us to 10^5 s
@@ -44,7 +47,7 @@ class Row:
     cached       tokens found in the prefix cache when it was first admitted; from_host, from_store: those of them that
                  came from the memory of the host, from the remote store
     following    the next request of its list (waiting or running); preceding: the one before
-    alongside    the next request that ends in the same slot of the wheel
+    alongside    the next request that ends in the same slot of the wheel; of one whose cache moves: where room is kept
     replica      where it is; loaded: tokens whose cache comes from another replica (then it entered when that arrived)
     """
 
@@ -86,7 +89,8 @@ class State:
     context, growth   their cached tokens, and how many they add in a step
     running       requests that hold a place; waiting: those that queue; prompts: running ones that do not decode yet
     free          blocks that hold nothing; idle: blocks of cached prefixes that nobody holds
-    promised      blocks that the running requests will hold when they end
+    promised      blocks that the running requests will hold when they end, and those kept for caches that come
+    guarantees    the policy admits nobody to whom it cannot promise all of his
     most_tokens   tokens one step may carry; most_sequences: requests that may run together
     block         tokens of a block; blocks: blocks in all; unit: tokens of a hashed block
     spare         blocks that a policy keeps free when it admits; margin: blocks it wants to see beyond those it takes
@@ -101,7 +105,7 @@ class State:
     step_loaded   requests of the step whose cache has come from elsewhere and who will decode
     hands_over    requests leave with their first token, to decode elsewhere; called: somebody came who may end a leap
     tells_first   who comes with his cache has his first token sent from here, when he is admitted
-    arrived       rows that have come; finished: those that have left
+    arrived       rows that have come; finished: those that have left; ended: the last of these, the first of a list
     preempted, events, logged   counters
     ranks         attention ranks in lock-step, this one included; leader: the first of them in the cluster
     turns         whether they take requests in turn; turn: whose it is; experts: seconds of a decode step beyond one in
@@ -142,6 +146,7 @@ class State:
     unit: int = 0
     spare: int = 0
     margin: int = 0
+    guarantees: int = 0
     largest: int = 0
     classes: int = 1
     clients: int = 0
@@ -161,6 +166,7 @@ class State:
     fresh: int = 0
     arrived: int = 0
     finished: int = 0
+    ended: int = NOBODY
     preempted: int = 0
     events: int = 0
     logged: int = 0
@@ -252,25 +258,112 @@ class ClusterState:
 
     prefills      replicas that compute prompts only (0 = all do everything); the others decode
     latency, per_token   seconds that a cache travels: at least, and per token
-    clients, think   of a closed loop (0 = open); departed: requests that have ended in it
-    arrived       rows that have come; turn: of the round robin; moving: caches on their way; router: its number
+    clients, think   of a closed loop (0 = open); departed: requests that have ended, in whatever way
+    arrived       rows that have come; router: its number
+    moving        requests on their way: caches between pools, turns to the queue
+    turns         turns wait for the answer before them
+    selective     not every replica takes every request at all times
+    per_replica, in_all   most requests that queue at one replica, and at all of them (0 = no bound)
+    holds         whoever finds no replica waits at the router, else is turned away
+    held, first_held, last_held   the list of those
+    pressed       a cache travels only when there is room for it
+    parked, first_parked, last_parked   the list of requests whose cache waits for that
+    control       when something is due that is done to replicas: a failure, a repair, a look at the load
+    outage        the next row of outages; changed: rows of changes
     """
 
     latency: float = 0.0
     per_token: float = 0.0
     think: float = 0.0
+    control: float = np.inf
     prefills: int = 0
     clients: int = 0
     departed: int = 0
     arrived: int = 0
-    turn: int = 0
     moving: int = 0
     router: int = 0
+    turns: int = 0
+    selective: int = 0
+    per_replica: int = 0
+    in_all: int = 0
+    holds: int = 1
+    held: int = 0
+    first_held: int = NOBODY
+    last_held: int = NOBODY
+    pressed: int = 0
+    parked: int = 0
+    first_parked: int = NOBODY
+    last_parked: int = NOBODY
+    outage: int = 0
+    changed: int = 0
+
+
+@dataclass(slots=True)
+class Instance:
+    """A rank as the operator of its replica sees it.
+
+    phase   see OFF to DOWN; ready: when it will be up, if it starts or is down
+    takes   whether it would take the request that is routed now
+    """
+
+    ready: float = np.inf
+    phase: int = UP
+    takes: int = 1
+
+
+@dataclass(slots=True)
+class PoolState:
+    """How the replicas of a pool are kept.
+
+    first, last   its queues, the last one excluded; ranks: those of one replica, which start and fail together
+    retries       how often a request of a failed replica is sent again before it is lost; turn: of the round robin
+    least, most   replicas that autoscaling keeps
+    requests, kv_share   what it aims at: outstanding requests per replica, or share of the cache in use (0 = not this)
+    every, startup   seconds between two looks at the load, and until a new replica takes requests; due: the next look
+    """
+
+    due: float = np.inf
+    every: float = np.inf
+    startup: float = 0.0
+    requests: float = 0.0
+    kv_share: float = 0.0
+    first: int = 0
+    last: int = 0
+    ranks: int = 1
+    retries: int = 0
+    turn: int = 0
+    least: int = 0
+    most: int = 0
+
+
+@dataclass(slots=True)
+class Outage:
+    """A queue is down from `start` to `end` (s). With nobody as replica: from `start` on no outage is known yet."""
+
+    start: float = 0.0
+    end: float = 0.0
+    replica: int = NOBODY
+
+
+@dataclass(slots=True)
+class Change:
+    """A queue enters a phase."""
+
+    time: float = 0.0
+    replica: int = 0
+    phase: int = 0
 
 
 @dataclass(slots=True)
 class Cluster:
-    """Replicas that share their rows. draws: two random numbers per request; homes: replica of each session."""
+    """Replicas that share their rows.
+
+    draws        two random numbers per request; homes: replica of each session
+    taking       first ranks of the replicas that would take a request: those of each pool from its first place on
+    outages      by their start; changes: what has happened to replicas, to be taken away now and then
+    retries      of each request; turns: the turn that waits for it; thinks: s that it comes after the answer before it;
+                 waits: whether it comes after an answer
+    """
 
     state: ClusterState
     rows: list[Row]
@@ -278,6 +371,15 @@ class Cluster:
     sessions: list[int]
     homes: list[int]
     draws: list[float]
+    instances: list[Instance]
+    pools: list[PoolState]
+    taking: list[int]
+    outages: list[Outage]
+    changes: Any
+    retries: list[int]
+    turns: list[int]
+    thinks: list[float]
+    waits: list[int]
 
 
 Decide = Callable[[Replica], None]
@@ -297,3 +399,4 @@ STATE = layout(State, tuple(field.name for field in fields(State) if field.type 
 UNIT = layout(Unit)
 LEVEL = layout(Level)
 CLUSTER = layout(ClusterState, tuple(field.name for field in fields(ClusterState) if field.type is int))
+INSTANCE, POOL, OUTAGE, CHANGE = layout(Instance), layout(PoolState), layout(Outage), layout(Change)

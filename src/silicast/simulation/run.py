@@ -12,9 +12,10 @@ from silicast.errors import InputError
 from silicast.pool import PoolModel
 from silicast.scenario import Workload
 from silicast.serving.fleet import Fleet, Transfer, simulate_fleet
-from silicast.serving.measures import Hardware
+from silicast.serving.outcome import Served
 from silicast.serving.policies import POLICIES
 from silicast.serving.requests import Requests
+from silicast.serving.state import DOWN, DRAINING, STARTING, UP
 from silicast.simulation.answer import Replicas, Simulation
 from silicast.simulation.scenario import Scenario
 from silicast.simulation.tables import PoolTable
@@ -43,13 +44,13 @@ class Part:
 
     @property
     def devices(self) -> int:
-        """Devices of all replicas."""
-        return self.table.replicas * int(self.table.layout().devices)
+        """Devices of one replica."""
+        return int(self.table.layout().devices)
 
     @property
     def packages(self) -> int:
-        """Packages of all replicas, each replica on whole ones."""
-        return self.table.replicas * int(self.model.packages(self.table.layout().devices))
+        """Packages of one replica, which stands on whole ones."""
+        return int(self.model.packages(self.table.layout().devices))
 
     @property
     def policy(self) -> str:
@@ -60,7 +61,11 @@ class Part:
     @property
     def fleet(self) -> Fleet:
         """The queues as the simulator takes them."""
-        return Fleet(self.table.replicas, self.ready.surface, self.ready.limits, self.policy, self.ready.ranks)
+        fails, scales = self.table.failures, self.table.autoscale
+        return Fleet(
+            self.table.replicas, self.ready.surface, self.ready.limits, self.policy, self.ready.ranks,
+            fails.law() if fails else None, scales.law() if scales else None,
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -107,12 +112,13 @@ def serve(
     `compiled` None = where one run is long enough to pay for it.
     """
     served = _served(scenario, drawn, parts, timeline=timeline, compile=compiled)
+    replicas = _replicas(parts, served)
     return Simulation(
         scenario,
         drawn,
         served,
-        _hardware(parts),
-        _replicas(parts, served.busy),
+        replicas.hardware(),
+        replicas,
         not served.interrupted,
         _tier(parts),
         _warnings(parts),
@@ -145,7 +151,7 @@ def _check(tables: tuple[PoolTable, ...]) -> None:
         )
 
 
-def _served(scenario: Scenario, drawn: Drawn, parts: list[Part], **options: Any) -> Any:
+def _served(scenario: Scenario, drawn: Drawn, parts: list[Part], **options: Any) -> Served:
     first = next(part for part in parts if part.table.role in ("mixed", "prefill"))
     last = next((part for part in parts if part.table.role == "decode"), None)
     traffic = drawn.requests if first.table.prefix_cache else _without_hashes(drawn.requests)
@@ -155,8 +161,9 @@ def _served(scenario: Scenario, drawn: Drawn, parts: list[Part], **options: Any)
         first.fleet,
         scenario.deployment.router.replace("_", "-"),
         last.fleet if last else None,
-        _transfer(first, last) if last else None,
+        _transfer(first, last, scenario.deployment.handover == "when_room") if last else None,
         drawn.loop,
+        scenario.deployment.queue.law() if scenario.deployment.queue else None,
         random=np.random.default_rng(scenario.seed),
         host=first.ready.host,
         acceptance=answering.table.speculation().acceptance,
@@ -168,38 +175,52 @@ def _without_hashes(requests: Requests) -> Requests:
     return replace(requests, hashes=None)
 
 
-def _transfer(first: Part, last: Part) -> Transfer:
+def _transfer(first: Part, last: Part, when_room: bool) -> Transfer:
     """The way of a cache between the pools: what it takes for none, and per token."""
     one, two = (
         float(np.squeeze(transfer(first.model, last.model, first.table.layout(), Workload(tokens, 1))))
         for tokens in (1, 2)
     )
-    return Transfer(2 * one - two, two - one, first.model.machine.stack.transfer_in_ttft)
+    in_ttft = first.model.machine.stack.transfer_in_ttft
+    return Transfer(2 * one - two, two - one, in_ttft, when_room)
 
 
-def _hardware(parts: list[Part]) -> Hardware:
-    return Hardware(sum(part.devices for part in parts), sum(part.packages for part in parts))
-
-
-def _replicas(parts: list[Part], busy: Array) -> Replicas:
+def _replicas(parts: list[Part], served: Served) -> Replicas:
+    """What each queue is part of, how long it worked and was there, and what it took."""
     ordered = sorted(range(len(parts)), key=lambda place: parts[place].table.role == "decode")
     queues = [parts[place].queues for place in ordered]
-    blocks = np.repeat([parts[place].ready.limits.blocks for place in ordered], queues)
+
+    def each(value: Callable[[Part], float]) -> Array:
+        return np.repeat([value(parts[place]) for place in ordered], queues)
+
     return Replicas(
-        tuple(part.name for part in parts), np.repeat(ordered, queues), busy, _energy(parts, ordered, busy), blocks
+        tuple(part.name for part in parts),
+        np.repeat(ordered, queues),
+        served.busy,
+        _energy(parts, served.busy, each),
+        each(lambda part: part.ready.limits.blocks),
+        _on(served),
+        each(lambda part: part.ready.ranks),
+        each(lambda part: part.devices / part.ready.ranks),
+        each(lambda part: part.packages / part.ready.ranks),
     )
 
 
-def _energy(parts: list[Part], ordered: list[int], busy: Array) -> Array | None:
+def _on(served: Served) -> Array:
+    """Seconds that each queue's devices were held: as long as it was not off."""
+    end = float(np.max(served.finished[served.done], initial=0.0))
+    if served.phases is None:
+        return np.full(served.busy.size, end)
+    return served.phases.seconds(end, (STARTING, UP, DRAINING, DOWN))
+
+
+def _energy(parts: list[Part], busy: Array, each: Callable[[Callable[[Part], float]], Array]) -> Array | None:
     """Joules of each queue's devices while they work, at the power of their package; None where a chip has none."""
-    watts = []
-    for place in ordered:
-        part = parts[place]
-        power = part.model.machine.chip.power.get("package")
-        if power is None:
-            return None
-        watts += [power.value * part.packages / part.queues] * part.queues
-    return np.asarray(watts) * busy
+    powers = [part.model.machine.chip.power.get("package") for part in parts]
+    if None in powers:
+        return None
+    watts = {id(part): power.value for part, power in zip(parts, powers, strict=True) if power is not None}
+    return each(lambda part: watts[id(part)] * part.packages / part.ready.ranks) * busy
 
 
 def _tier(parts: list[Part]) -> str:

@@ -32,7 +32,8 @@ from silicast import datafile
 from silicast.errors import InputError
 from silicast.hardware import Frozen
 from silicast.serving.arrivals import MOST_ARRIVALS
-from silicast.simulation.tables import DeploymentTable, Seconds, SloTable, TrafficTable, Whole
+from silicast.simulation.tables import DeploymentTable, SloTable, TrafficTable
+from silicast.simulation.values import Seconds, Whole
 
 #: where a bare number stands for a fixed length
 LENGTHS = ("input_tokens", "output_tokens", "turns")

@@ -4,10 +4,10 @@ A table with a `kind` takes the fields of that kind only, so that no number is r
 unit (`"30 s"`, `"10 min"`, `"24 h"`), latency targets as on the command line (`"2s"`, `"50ms"`, a bare number in ms).
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from silicast.errors import InputError
 from silicast.hardware import Frozen
@@ -18,39 +18,12 @@ from silicast.serving.measures import SLO_PERCENTILE, Slo
 from silicast.serving.prefixes import Prefixes
 from silicast.serving.requests import ClosedLoop
 from silicast.serving.sessions import Think
+from silicast.simulation.upkeep import AutoscaleTable, FailureTable, QueueTable
+from silicast.simulation.values import Bytes, BytesPerSecond, Milliseconds, Real, Seconds, Whole
 from silicast.traces import Reading
-from silicast.units import duration_ms, quantity
 
 DAY = 86_400.0
 MOST_CONCURRENT = 10**7
-
-
-def _seconds(value: Any) -> float:
-    if not isinstance(value, str):
-        raise InputError('write a time as text with its unit, such as "30 s" or "10 min"')
-    number, unit = quantity(value)
-    if unit != "s":
-        raise InputError(f'\'{value[:40]}\' is not a time; write it with its unit, such as "30 s" or "10 min"')
-    return number
-
-
-def _in_unit(value: Any, unit: str, example: str) -> float:
-    number, found = quantity(value) if isinstance(value, str) else (0.0, "")
-    if found != unit:
-        raise InputError(f"'{str(value)[:40]}' is not in {unit}; write text with its unit, such as \"{example}\"")
-    return number
-
-
-def _milliseconds(value: Any) -> float:
-    return duration_ms(value if isinstance(value, str) else f"{value}")
-
-
-Whole = Annotated[int, Field(strict=True)]
-Real = Annotated[float, Field(strict=True)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Bytes = Annotated[float, BeforeValidator(lambda value: _in_unit(value, "B", "1 TB"))]
-BytesPerSecond = Annotated[float, BeforeValidator(lambda value: _in_unit(value, "B/s", "50 GB/s"))]
-Milliseconds = Annotated[float, BeforeValidator(_milliseconds)]
 
 
 class Kinded(Frozen):
@@ -330,6 +303,8 @@ class PoolTable(Frozen):
     prefix_cache: bool = True
     host_cache: CacheTable | None = None
     remote_cache: CacheTable | None = None
+    failures: FailureTable | None = None
+    autoscale: AutoscaleTable | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -337,6 +312,16 @@ class PoolTable(Frozen):
         self.speculation()
         if self.role == "decode" and (self.host_cache or self.remote_cache):
             raise InputError("a decode pool computes no prompts: give host_cache and remote_cache to the prefill pool")
+        how = self.autoscale
+        if how is not None and not how.min <= self.replicas <= how.max:
+            raise InputError(
+                f"autoscale begins with replicas = {self.replicas}, which must be from min {how.min} to max {how.max}"
+            )
+        planned = self.failures.planned if self.failures else ()
+        most = self.replicas if how is None else how.max
+        unknown = next((replica for replica, _, _ in planned if replica >= most), None)
+        if unknown is not None:
+            raise InputError(f"a failure is planned for replica {unknown}; the pool has {most}, counted from 0")
         return self
 
     def layout(self) -> Layout:
@@ -356,13 +341,19 @@ class PoolTable(Frozen):
 
 
 class DeploymentTable(Frozen):
-    """What serves: a model on pools behind a router."""
+    """What serves: a model on pools behind a router.
+
+    `queue` bounds the queues; `handover` says whether a cache leaves a prefill pool at once, or when the decode pool
+    has room for it.
+    """
 
     model: str
     pools: tuple[PoolTable, ...] = Field(min_length=1)
     router: Literal["round_robin", "least_outstanding", "power_of_two", "prefix_aware", "session_sticky"] = (
         "round_robin"
     )
+    queue: QueueTable | None = None
+    handover: Literal["at_once", "when_room"] = "at_once"
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -372,4 +363,6 @@ class DeploymentTable(Frozen):
         if roles in ({"prefill"}, {"decode"}):
             missing = "decode" if "prefill" in roles else "prefill"
             raise InputError(f"a {roles.pop()} pool needs a {missing} pool beside it")
+        if self.handover == "when_room" and "decode" not in roles:
+            raise InputError("handover is between a prefill and a decode pool; a mixed pool has none")
         return self

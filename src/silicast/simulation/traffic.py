@@ -122,14 +122,16 @@ def _conversations(table: TrafficTable, starts: Array, random: dict[str, np.rand
     turns = Turns.of(how.turns.law().draw(starts.size, random["turns"]))
     count = turns.session.size
     said, answered = _lengths(table, count, random)
-    times = turns.arrivals(starts, how.thinking().draw(count, random["think"]))
+    thinking = how.thinking().draw(count, random["think"])
+    times = turns.arrivals(starts, thinking)
     # only turns before the end are kept; those that they build on came before
     kept = np.argsort(times, kind="stable")[: end.requests]
     inputs = _prefix(table) + turns.contexts(said, answered, how.context - _prefix(table))[kept]
     session = turns.session[kept]
     hashes = _hashes(table, inputs, session, random["groups"])
     priority = np.full(kept.size, table.priority, dtype=np.int64)
-    return Requests(times[kept], inputs, answered[kept], session, turns.turn[kept], hashes, BLOCK_TOKENS, priority)
+    columns = times[kept], inputs, answered[kept], session, turns.turn[kept], hashes, BLOCK_TOKENS, priority
+    return Requests(*columns, think=thinking[kept])
 
 
 def _traced(table: TrafficTable, random: dict[str, np.random.Generator], end: _End) -> Drawn:
@@ -152,6 +154,9 @@ def _traced(table: TrafficTable, random: dict[str, np.random.Generator], end: _E
     if table.output_tokens is not None:
         sent = replace(sent, output_tokens=table.output_tokens.law().draw(count, random["output"]))
     sent = replace(sent, priority=sent.priority + table.priority)
+    if np.any(sent.session >= 0):
+        # a recorded turn comes when it did, but not before the answer that it follows
+        sent = replace(sent, think=np.zeros(count))
     names = trace.tenants if len(trace.tenants) > 1 else (table.name,)
     return Drawn(sent, tenant, names, loop, notes)
 
@@ -160,7 +165,8 @@ def _picked(requests: Requests, order: Array) -> Requests:
     """Rows of requests in another order."""
     rows = {name: getattr(requests, name)[order] for name in _COLUMNS}
     hashes = None if requests.hashes is None else picked(requests.hashes, order)
-    return Requests(**rows, hashes=hashes, block_tokens=requests.block_tokens)
+    think = None if requests.think is None else requests.think[order]
+    return Requests(**rows, hashes=hashes, block_tokens=requests.block_tokens, think=think)
 
 
 _COLUMNS = ("arrival", "input_tokens", "output_tokens", "session", "turn", "priority")
@@ -175,7 +181,10 @@ def _merged(parts: Sequence[Drawn]) -> Drawn:
     columns["session"] = np.concatenate(_apart([one.session for one in sent]))
     hashes, block_tokens = _joined_hashes(sent)
     order = np.argsort(columns["arrival"], kind="stable")
-    requests = _picked(Requests(**columns, hashes=hashes, block_tokens=block_tokens), order)
+    think = None
+    if any(one.think is not None for one in sent):
+        think = np.concatenate([np.zeros(len(one)) if one.think is None else one.think for one in sent])
+    requests = _picked(Requests(**columns, hashes=hashes, block_tokens=block_tokens, think=think), order)
     tenants = tuple(dict.fromkeys(name for part in parts for name in part.tenants))
     tenant = np.concatenate([np.array([tenants.index(name) for name in part.tenants])[part.tenant] for part in parts])
     notes = tuple(note for part in parts for note in part.notes)

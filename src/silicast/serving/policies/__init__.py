@@ -28,14 +28,15 @@ class Policy:
     """A decision with its number in compiled code (OWN = plain Python only).
 
     spare: share of the blocks that stay free when a request is admitted; headroom: tokens that a request must leave in
-    an empty cache. What can never fit is rejected when it comes. turns: the engine's attention ranks get
-    requests in turn, and not the one with fewest.
+    an empty cache; guarantees: whoever is admitted has all the blocks he will need. What can never fit is rejected when
+    it comes. turns: the engine's attention ranks get requests in turn, and not the one with fewest.
     """
 
     decide: Decide
     number: int = OWN
     spare: float = 0.0
     headroom: int = 0
+    guarantees: bool = False
     turns: bool = False
 
     def spared(self, blocks: int) -> int:
@@ -50,9 +51,9 @@ class Policy:
 POLICIES = {
     "vllm": Policy(vllm, 0),
     "sglang": Policy(sglang, 1, turns=True),
-    "tensorrt-llm": Policy(no_evict, 2, headroom=1),
+    "tensorrt-llm": Policy(no_evict, 2, headroom=1, guarantees=True),
     "tensorrt-llm-max-utilization": Policy(max_utilization, 3),
-    "static": Policy(static_batch, 4, headroom=1),
+    "static": Policy(static_batch, 4, headroom=1, guarantees=True),
     "sarathi": Policy(sarathi, 5, spare=WATERMARK),
 }
 

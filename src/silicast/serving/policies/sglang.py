@@ -134,12 +134,13 @@ def _add_prompts(replica: Replica) -> None:
 
 
 def _retract(replica: Replica) -> None:
-    """Those who have written least go back to the end of the queue until the others have room (`retract_decode`)."""
+    """Those who have written least go back to the end of the queue until the others have room (`retract_decode`).
+
+    The last one goes only where what it lacks is kept for caches on their way.
+    """
     state = replica.state
-    while state.decoding > 1:
+    while missing_to_decode(replica) > 0:
         preempt(replica, _least_written(replica), True)
-        if missing_to_decode(replica) <= 0:
-            break
     written = allowed = 0
     r = replica.heads[running_list(replica)]
     while r != NOBODY:
@@ -147,7 +148,8 @@ def _retract(replica: Replica) -> None:
             written += generated(replica, r)
             allowed += replica.rows[r].output
         r = replica.rows[r].following
-    state.ratio = min((written + RETRACT_STEPS * state.decoding) / allowed, 1.0)
+    if allowed > 0:
+        state.ratio = min((written + RETRACT_STEPS * state.decoding) / allowed, 1.0)
     state.aged = -1
     state.full = 0
 
