@@ -88,6 +88,13 @@ def test_round_robin_takes_turns() -> None:
     np.testing.assert_array_equal(out.replica, np.arange(60) % 3)
 
 
+def test_round_robin_takes_turns_in_each_pool() -> None:
+    """Whoever has come one after the other to three prefill replicas is spread over both decode replicas too."""
+    pools = Fleet(3, SURFACE, LIMITS), Fleet(2, SURFACE, LIMITS)
+    out = simulate_fleet(requests(np.arange(60.0), 20, 5), pools[0], "round-robin", pools[1])
+    np.testing.assert_array_equal(out.replica, 3 + np.arange(60) % 2)
+
+
 def test_less_load_means_less_waiting() -> None:
     """Few long requests among many short ones: whoever counts requests keeps clear of them."""
     random = np.random.default_rng(4)

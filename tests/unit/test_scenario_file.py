@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from silicast.errors import ChipFileError, InputError, TraceError
 from silicast.serving.requests import ClosedLoop
+from silicast.serving.upkeep import Autoscaling, Failures, QueueLimits
 from silicast.simulation import Scenario, draw, guidellm, read_scenario, scenario_of
 
 FULL = """
@@ -64,6 +65,23 @@ output_tokens = 200
 [deployment]
 model = "Qwen/Qwen3-32B"
 pools = [{ chip = "h200-sxm" }]
+"""
+
+
+KEPT = """
+requests = 100
+[traffic]
+arrivals = { kind = "poisson", rate = 12.0 }
+input_tokens = 1000
+output_tokens = 200
+[deployment]
+model = "Qwen/Qwen3-32B"
+queue = { per_replica = 8, full = "hold" }
+[[deployment.pools]]
+chip = "h200-sxm"
+replicas = 2
+failures = { mtbf = "12 h", mttr = "5 min", planned = [[1, "10 min", "30 s"]], retries = 1 }
+autoscale = { max = 4, kv_share = 0.7, startup = "2 min" }
 """
 
 
@@ -380,3 +398,58 @@ def test_a_file_is_read_or_refused_whatever_is_in_it(
         assert draw(scenario).requests.arrival.size
     except InputError as error:
         assert "\n" not in str(error)  # noqa: PT017 - whether it is refused is not known before
+
+
+def test_how_replicas_are_kept(read: Any) -> None:
+    found = read(KEPT).deployment
+    pool = found.pools[0]
+    assert pool.failures.law() == Failures(12 * 3600.0, 300.0, ((1, 600.0, 30.0),), 1)
+    assert pool.autoscale.law() == Autoscaling(1, 4, kv_share=0.7, startup=120.0)
+    assert found.queue.law() == QueueLimits(8, None, holds=True)
+    assert found.handover == "at_once"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('mtbf = "12 h"', 'mtfb = "12 h"', "Did you mean 'deployment.pools\\[0\\].failures.mtbf'"),
+        ('mtbf = "12 h"', 'mtbf = "0 s"', "mtbf must be a positive time"),
+        ('mtbf = "12 h"', "mtbf = 12", 'write a time as text with its unit, such as "30 s"'),
+        ("retries = 1", "retries = -1", "retries must be 0"),
+        ('[[1, "10 min"', '[[4, "10 min"', "planned for replica 4; the pool has 4, counted from 0"),
+        ("max = 4", "max = 1", "begins with replicas = 2, which must be from min 1 to max 1"),
+        ("kv_share = 0.7", "kv_share = 0.7, requests = 3", "give one"),
+        ("kv_share = 0.7", "kv_share = 70", "above 0 and at most 1, got 70"),
+        ("max = 4", "max = 1000000", "at most 100,000 replicas"),
+        ("per_replica = 8, ", "", "needs a bound"),
+        ('full = "hold"', 'full = "drop"', "reject"),
+        ("queue =", 'handover = "when_room"\nqueue =', "between a prefill and a decode pool"),
+    ],
+)
+def test_bad_upkeep_is_one_line(read: Any, old: str, new: str, told: str) -> None:
+    assert old in KEPT
+    with pytest.raises(ChipFileError, match=told):
+        read(KEPT.replace(old, new))
+
+
+def test_turns_know_the_time_to_think() -> None:
+    """Each turn of drawn traffic comes as long after its answer as the turns were drawn apart."""
+    lengths = {"kind": "fixed", "tokens": 10}
+    sessions = {"turns": {"kind": "fixed", "tokens": 3}, "think": "20 s"}
+    table = {"arrivals": {"kind": "poisson", "rate": 1.0}, "input_tokens": lengths, "output_tokens": lengths}
+    deployment = {"model": "any", "pools": [{"chip": "any"}]}
+    one = scenario_of({"requests": 60, "traffic": table | {"sessions": sessions}, "deployment": deployment})
+    two = scenario_of(
+        {
+            "requests": 60,
+            "traffic": [table | {"sessions": sessions, "name": "talk"}, table | {"name": "alone"}],
+            "deployment": deployment,
+        }
+    )
+    for scenario in (one, two):
+        sent = draw(scenario).requests
+        assert sent.think is not None
+        assert len(sent.think) == len(sent)
+        for session in np.unique(sent.session[sent.session >= 0]):
+            own = np.flatnonzero(sent.session == session)
+            np.testing.assert_allclose(np.diff(sent.arrival[own]), sent.think[own[1:]])
