@@ -17,6 +17,7 @@ import numpy as np
 from silicast.evidence.columns import Scenario
 from silicast.evidence.forecast import forecast
 from silicast.evidence.record import Row, load, shipped, source_folders
+from silicast.evidence.runs import devices, rate
 
 LAYOUTS = 3
 LOAD = ("model", "chip", "system", "input_tokens", "output_tokens", "length_low", "length_high", "concurrency")
@@ -58,22 +59,6 @@ def told(rows: Sequence[Row]) -> dict[Scenario, Run]:
                       both["tpot_ms"][0], devices(scenario))
         for scenario, both in table.items() if len(both) == 2
     }  # fmt: skip
-
-
-def devices(scenario: Scenario) -> float:
-    """All devices of a run, both pools included."""
-    pools = [
-        (getattr(scenario, f"{pool}_devices") or 0) * (getattr(scenario, f"{pool}_replicas") or 1)
-        for pool in ("prefill", "decode")
-    ]
-    return float(sum(pools) or scenario.devices or 1)
-
-
-def rate(scenario: Scenario, ttft_ms: float, tpot_ms: float) -> float:
-    """Output tokens/s per device by Little's law."""
-    tokens = float(scenario.output_tokens or 1)
-    seconds = (ttft_ms + (tokens - 1) * tpot_ms) / 1e3
-    return float(scenario.concurrency or 0) * tokens / seconds / devices(scenario)
 
 
 def grouped(runs: dict[Scenario, Run], names: Sequence[str]) -> dict[tuple[object, ...], dict[object, Run]]:
