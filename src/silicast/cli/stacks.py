@@ -17,6 +17,10 @@ app = typer.Typer(help="Stacks: list the engines, show one with the source of ev
 
 #: fields that only mean something where another one is set
 DEPENDENT = {"wide_from": "exchange_wide"}
+#: what holds where a field says nothing
+UNSAID = {
+    "kv_cache": "as the checkpoint", "exchange_wide": "as exchange", "host_of": "none", "policy": "of the scheduler",
+}  # fmt: skip
 
 PLAIN: dict[Exchange, str] = {"all_to_all": "all-to-all", "all_gather": "gather"}
 
@@ -120,7 +124,7 @@ def _fields(stack: Stack, titles: dict[str, int]) -> list[tuple[str, str, str, s
     rows = [("memory_share", value, f"{_place(share.source, titles)} {share.confidence}", share.note)]
     grounds = {ground.field: ground for ground in stack.facts}
     for name in _behaviours(stack):
-        rows.append((name, _value(getattr(stack, name)), *_why(grounds.get(name), titles)))
+        rows.append((name, _value(name, getattr(stack, name)), *_why(grounds.get(name), titles)))
     return rows
 
 
@@ -136,12 +140,12 @@ def _why(ground: Ground | None, titles: dict[str, int]) -> tuple[str, str]:
     return f"{_place(ground.source, titles)} {ground.confidence}", ground.note
 
 
-def _value(value: Any) -> str:
+def _value(name: str, value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "as the checkpoint" if value is None else str(value)
+    return UNSAID[name] if value is None else str(value)
 
 
 def _casts(casts: tuple[Cast, ...], titles: dict[str, int]) -> list[str]:
