@@ -61,8 +61,8 @@ def _said(answer: Plan, runs: Sequence[Run]) -> str:
         return f"No run of {answer.model} on these chips with {near} is in the evidence that ships."
     sources = ", ".join(sorted({run.source for run in runs}))
     return (
-        f"Crosses are {len(runs)} measured runs of {answer.model} with {near}, under any target of TTFT, from {sources}: "
-        "what was measured, in formats and with draft tokens of its own."
+        f"Crosses are {len(runs)} measured runs of {answer.model} with {near}, under any target of TTFT, from {sources}"
+        ": what was measured, in formats and with draft tokens of its own."
     )
 
 
