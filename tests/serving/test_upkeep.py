@@ -326,6 +326,17 @@ def test_caches_wait_for_room_and_keep_theirs() -> None:
         assert out.timeline.kv_blocks.max() <= tight.blocks
 
 
+@pytest.mark.parametrize(("prefills", "ranks"), [(2, 1), (1, 2)])
+def test_who_decodes_alone_gives_way_to_caches_on_their_way(prefills: int, ranks: int) -> None:
+    """Room for one long answer, or for the caches that were promised it while it was short: nobody gets too much."""
+    tight = Limits(96, 4, 26, BLOCK)
+    sent = requests(np.arange(12) * 0.01, [40, 24] * 6, [60, 12] * 6)
+    pools = (Fleet(count, SURFACE, tight, "sglang", ranks) for count in (prefills, 1))
+    out = simulate_fleet(sent, next(pools), "round-robin", next(pools), Transfer(0.2, when_room=True))
+    assert out.done.all()
+    assert out.preemptions.any()
+
+
 def test_autoscaling_follows_the_load() -> None:
     """One replica; 30 requests of 1 s each come at once. Looked at after 0.5 s: 30 / 10 = 3 replicas are wanted, two
     start within 1 s and take what comes from then on; without load they stop. Replica-seconds worked by hand."""

@@ -300,11 +300,7 @@ class ClusterState:
 
 @dataclass(slots=True)
 class Instance:
-    """A rank as the operator of its replica sees it.
-
-    phase   see OFF to DOWN; ready: when it will be up, if it starts or is down
-    takes   whether it would take the request that is routed now
-    """
+    """A rank as its operator sees it: its phase, when it will be up, whether it takes who is routed now."""
 
     ready: float = np.inf
     phase: int = UP
@@ -396,7 +392,6 @@ def layout(row: Any, wide: Sequence[str] = ()) -> np.dtype[Any]:
 
 ROW = layout(Row, WIDE)
 STATE = layout(State, tuple(field.name for field in fields(State) if field.type is int))
-UNIT = layout(Unit)
-LEVEL = layout(Level)
+UNIT, LEVEL = layout(Unit), layout(Level)
 CLUSTER = layout(ClusterState, tuple(field.name for field in fields(ClusterState) if field.type is int))
 INSTANCE, POOL, OUTAGE, CHANGE = layout(Instance), layout(PoolState), layout(Outage), layout(Change)
