@@ -170,7 +170,7 @@ def fit(
     wanted.check()
     points = pool_model(model, chip, setup)
     if wanted.open:
-        space = fewest(points, load, wanted.devices or DEVICES)
+        space = fewest(points, load, wanted.devices or DEVICES, usual=True)
         roomiest = int(np.argmax(points.most_sequences(space, load) * space.attention_dp))
         layout = space.pick(roomiest).whole()
     else:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from silicast import api, catalog
-from silicast.errors import InputError, NotFoundError
+from silicast.errors import DoesNotFitError, InputError, NotFoundError
 from silicast.planning.causes import CAUSES, shares
 from silicast.planning.choose import FEWEST_REQUESTS, best, fewest
 from silicast.planning.compare import Comparison
-from silicast.planning.space import layouts
+from silicast.planning.space import holding, layouts
 from silicast.scenario import Layout, Precision, Targets, Workload
 from tests.unit.pools import LLAMA, R1, pool
 
@@ -127,13 +127,25 @@ def test_the_chosen_deployments_keep_what_they_promise(name: str) -> None:
 
 @pytest.mark.parametrize(("model", "chip"), [(LLAMA, "h100-sxm"), (R1, "ascend-910c"), (R1, "h20-96"), (FP8, "l40s")])
 def test_the_fewest_devices_are_the_fewest(model: str, chip: str) -> None:
-    """16 requests fit, and on no layout of fewer devices that was tried do they."""
+    """16 requests fit, and on no layout of fewer devices do they: of any count, or of the usual ones."""
     machine, workload = pool(model, chip), Workload()
-    chosen, tried = fewest(machine, workload, 64), layouts(machine, 64)
-    held = machine.most_sequences(tried, workload) * np.asarray(tried.attention_dp)
-    least = float(np.min(chosen.devices))
-    assert np.all(machine.most_sequences(chosen, workload) * chosen.attention_dp >= FEWEST_REQUESTS)
-    assert np.all(held[np.asarray(tried.devices) < least] < FEWEST_REQUESTS)
+    for usual, tried in ((True, layouts(machine, 64)), (False, holding(machine, 64))):
+        chosen = fewest(machine, workload, 64, usual)
+        held = machine.most_sequences(tried, workload) * np.asarray(tried.attention_dp)
+        least = float(np.min(chosen.devices))
+        assert np.all(machine.most_sequences(chosen, workload) * chosen.attention_dp >= FEWEST_REQUESTS)
+        assert np.all(held[np.asarray(tried.devices) < least] < FEWEST_REQUESTS)
+
+
+@pytest.mark.parametrize(("model", "chip", "devices"), [(R1, "h100-sxm", 9), (R1, "ascend-910c", 12), (FP8, "l40s", 1)])
+def test_the_count_that_is_told_to_fit_fits_and_one_less_does_not(model: str, chip: str, devices: int) -> None:
+    machine, workload = pool(model, chip), Workload()
+    with pytest.raises(DoesNotFitError, match="It fits on") as told:
+        fewest(machine, workload, devices)
+    enough = int(str(told.value).rpartition("--devices ")[2].rstrip("."))
+    assert np.min(fewest(machine, workload, enough).devices) == enough
+    with pytest.raises(DoesNotFitError):
+        fewest(machine, workload, enough - 1)
 
 
 def test_no_layout_that_was_tried_is_better() -> None:

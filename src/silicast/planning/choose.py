@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from silicast.errors import DoesNotFitError
 from silicast.estimate import Sampler
 from silicast.memory import GIB
-from silicast.planning.space import Candidates, layouts, with_batches
+from silicast.planning.space import Candidates, holding, layouts, with_batches
 from silicast.pool import PoolModel
 from silicast.scenario import Layout, Targets, Workload
 from silicast.serving.steady import Steady
@@ -50,19 +50,28 @@ def drawn(pool: PoolModel, draws: int) -> PoolModel:
     return replace(pool, machine=machine.resampled(Sampler(draws, machine.sampler.seed)))
 
 
-def fewest(pool: PoolModel, workload: Workload, most: int) -> Layout:
+def fewest(pool: PoolModel, workload: Workload, most: int, usual: bool = False) -> Layout:
     """Layouts of the smallest device count that holds weights, buffers and the cache of 16 requests.
 
-    Raises DoesNotFitError with the shortfall on the largest layout and the smallest change that would fit.
+    `usual`: of the counts that are deployed in practice, where one of these holds them. Raises DoesNotFitError with the
+    shortfall on the best layout and the smallest change that would fit.
     """
-    space = layouts(pool, most)
-    held = pool.most_sequences(space, workload) * space.attention_dp
-    enough = held >= FEWEST_REQUESTS
-    if not np.any(enough):
+    if usual and (found := _smallest(pool, workload, layouts(pool, most))) is not None:
+        return found
+    space = holding(pool, most)
+    found = _smallest(pool, workload, space)
+    if found is None:
         raise DoesNotFitError(_shortfall(pool, workload, space, most))
+    return found
+
+
+def _smallest(pool: PoolModel, workload: Workload, space: Layout, requests: int = FEWEST_REQUESTS) -> Layout | None:
+    """The layouts of `space` with fewest devices among those that hold `requests`; None where none does."""
+    enough = pool.most_sequences(space, workload) * np.asarray(space.attention_dp) >= requests
+    if not np.any(enough):
+        return None
     devices = np.asarray(space.devices)
-    least = devices[enough].min()
-    return space.pick(np.flatnonzero(enough & (devices == least)))
+    return space.pick(np.flatnonzero(enough & (devices == devices[enough].min())))
 
 
 def _shortfall(pool: PoolModel, workload: Workload, space: Layout, most: int) -> str:
@@ -143,11 +152,9 @@ def _devices_that_fit(pool: PoolModel, workload: Workload, most: int, requests: 
     for wider in (2 * most, 4 * most, 8 * most, 16 * most, 32 * most):
         if wider > limit:
             return None
-        space = layouts(pool, wider)
-        held = pool.most_sequences(space, workload) * space.attention_dp
-        enough = np.flatnonzero(held >= requests)
-        if enough.size:
-            return int(np.asarray(space.devices)[enough].min())
+        found = _smallest(pool, workload, holding(pool, wider), requests)
+        if found is not None:
+            return int(np.max(found.devices))
     return None
 
 

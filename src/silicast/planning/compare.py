@@ -36,7 +36,11 @@ class Row:
 
 @dataclass(frozen=True)
 class ChipAnswer:
-    """All that `compare` says about one chip; layouts of up to `searched` devices were tried."""
+    """All that `compare` says about one chip; layouts of up to `searched` devices were tried.
+
+    `rows` are of device counts that are deployed in practice; `least` is the smallest layout of any count that holds
+    the model, its pipeline may be deep.
+    """
 
     rows: tuple[Row, Row]
     chip: str
@@ -44,6 +48,7 @@ class ChipAnswer:
     precision: str
     devices_per_package: int
     searched: int
+    least: Layout
 
     @property
     def best(self) -> Forecast:
@@ -113,13 +118,14 @@ def compare(
 
 
 def _answer(pool: PoolModel, workload: Workload, targets: Targets, most: int) -> ChipAnswer:
-    small = best(pool, fewest(pool, workload, most), workload, targets, DRAWS)
+    small = best(pool, fewest(pool, workload, most, usual=True), workload, targets, DRAWS)
+    least = fewest(pool, workload, most).pick(0).whole()
     large = best(pool, layouts(pool, most), workload, targets, DRAWS)
     drawing = drawn(pool, DRAWS)
     told = {choice: forecast(drawing, choice.layout, choice.sequences, workload) for choice in (small, large)}
     chip = pool.machine.chip
     rows = Row("fewest", small.met, told[small]), Row("best", large.met, told[large])
-    return ChipAnswer(rows, chip.id, chip.name, str(pool.precision), chip.packages_of, most)
+    return ChipAnswer(rows, chip.id, chip.name, str(pool.precision), chip.packages_of, most, least)
 
 
 Side = tuple[PoolModel, ChipAnswer, int]

@@ -1,5 +1,6 @@
 """The layouts worth trying: what the model divides into and what the system's domains allow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ Array = NDArray[Any]
 
 TP_SIZES = (1, 2, 4, 8, 16)
 PP_SIZES = (1, 2, 4)
+#: pipeline depths where the question is only what holds a model
+DEPTHS = tuple(range(1, 17))
 #: context-parallel sizes of pools that only prefill: engines divide prompts, and decode with whole sequences
 CP_SIZES = (1, 2, 4, 8)
 #: batch sizes per attention rank, as fractions of the largest that fits, and the small absolute ones
@@ -44,6 +47,18 @@ def layouts(pool: PoolModel, most: int, exactly: bool = False) -> Layout:
     return found
 
 
+def holding(pool: PoolModel, most: int) -> Layout:
+    """Layouts of every device count up to `most`, odd ones and deep pipelines too: for what fits, not for what is fast.
+
+    Raises LayoutError where none cuts the model into equal parts.
+    """
+    limit = min(most, pool.machine.system.max_devices or most)
+    found = _allowed(pool, [row for devices in range(1, limit + 1) for row in _rows(pool, devices, DEPTHS)])
+    if found is None:
+        raise LayoutError(f"No layout of {pool.model.id} has up to {limit:,} devices.")
+    return found
+
+
 def _allowed(pool: PoolModel, rows: list[tuple[int, int, int, int]]) -> Layout | None:
     """The rows (tp, pp, ep, attention_dp) that cut the model into equal parts; None where none does."""
     if not rows:
@@ -63,10 +78,10 @@ def _nearest_counts(pool: PoolModel, wanted: int) -> str:
     return ", ".join(f"{count:,}" for count in (*below, *above))
 
 
-def _rows(pool: PoolModel, devices: int) -> list[tuple[int, int, int, int]]:
+def _rows(pool: PoolModel, devices: int, depths: Sequence[int] = PP_SIZES) -> list[tuple[int, int, int, int]]:
     node = pool.machine.system.devices_per_node
     rows = []
-    for pp in PP_SIZES:
+    for pp in depths:
         for tp in TP_SIZES:
             if tp > node or devices % (tp * pp):
                 continue

@@ -209,6 +209,11 @@ def notes(answer: Comparison) -> list[str]:
             else "one device per package"
         )
         lines.append(f"{chip.chip}: {package}, system {chip.best.system}, stack {chip.best.stack}, {chip.precision}.")
+        if (devices := int(chip.least.devices)) < chip.rows[0].forecast.devices:
+            lines.append(
+                f"  Rows are of usual device counts (powers of two, whole nodes); {devices} devices hold it too "
+                f"(tp {chip.least.tp}, attention-dp {chip.least.attention_dp}, pp {chip.least.pp})."
+            )
         if 2 * chip.best.devices <= chip.searched:
             lines.append(
                 f"  Layouts of up to {chip.searched} devices were searched: larger ones give less per package in one "
