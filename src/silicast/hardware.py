@@ -45,6 +45,10 @@ class Frozen(BaseModel):
 OWN = ("Assumption of Silicast", "Fitted by Silicast", "Silicast fit", "spread over")
 
 
+#: what no device or package of this generation comes near, a thousand times the largest of the catalog: a slip of units
+MOST = {"FLOP/s": 1e20, "B/s": 1e17, "B": 1e15, "W": 1e6, "Hz": 1e13, "mm2": 1e6, "s": 1e3}
+
+
 class Source(Frozen):
     """Where a number was read."""
 
@@ -84,6 +88,8 @@ class Number(Frozen):
     def _ordered_and_positive(self) -> "Number":
         if not 0 < self.low <= self.value <= self.high < float("inf"):
             raise ValueError(f"need 0 < low <= value <= high, got {self.low:g} <= {self.value:g} <= {self.high:g}")
+        if self.high > MOST.get(self.unit, float("inf")):
+            raise ValueError(f"{self.high:g} {self.unit} is absurd: at most {MOST[self.unit]:g}; look at the unit")
         return self
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.dtypes import BYTES
+from silicast.dtypes import BYTES, matrix_mode
 from silicast.machine import Format, Machine
 from silicast.memory import CacheOptions, Memory, memory
 from silicast.model.architecture import Model
@@ -56,7 +56,16 @@ class PoolModel:
         recast = (wanted.weights, wanted.activations) != stored
         own = (f"{cast} on {self.machine.chip.id} under {self.machine.stack.id}.",) if recast else ()
         assumed = tuple(f"{self.model.id}: {note}" for note in self.model.assumptions)
-        return own + self._formats[1] + self.machine.mismatches + assumed
+        return own + self._formats[1] + self._cache_cast + self.machine.mismatches + assumed
+
+    @property
+    def _cache_cast(self) -> tuple[str, ...]:
+        """A cache below 8 bit that the chip cannot multiply: read and widened, by no kernel that a stack names."""
+        cache, modes = self.precision.kv_cache, self.machine.modes
+        if BYTES[cache] >= 1 or matrix_mode(cache) in modes:
+            return ()
+        chip = self.machine.chip.id
+        return (f"the {cache} cache is widened before it is multiplied: {chip} has no such matrix mode.",)
 
     @property
     def product_mode(self) -> str:

@@ -14,7 +14,7 @@ from silicast import catalog, datafile
 from silicast.cli import chips as chips_cli
 from silicast.cli import systems as systems_cli
 from silicast.errors import ChipFileError
-from silicast.hardware import Chip, Fact, Number, Source, System
+from silicast.hardware import MOST, Chip, Fact, Number, Source, System
 from silicast.spread import gaps, quantile
 
 CHIPS = sorted(path.stem for path in (catalog.data_folder() / "chips").glob("*.toml"))
@@ -414,3 +414,11 @@ def test_a_broken_user_file_does_not_hide_the_others(tmp_path: Path, monkeypatch
     answer = envelope(run("chips", "--json"))
     assert len(answer["result"]) == len(CHIPS)
     assert "broken.toml is not TOML" in answer["warnings"][0]
+
+
+@pytest.mark.parametrize(("unit", "most"), MOST.items())
+def test_a_slip_of_units_is_refused(unit: str, most: float) -> None:
+    said = {"unit": unit, "source": Source(title="test"), "confidence": "low"}
+    assert Number(value=most, low=most, high=most, **said).value == most
+    with pytest.raises(ValueError, match="is absurd: at most"):
+        Number(value=most, low=most, high=1.001 * most, **said)

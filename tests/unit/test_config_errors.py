@@ -108,6 +108,10 @@ def test_values_that_contradict_each_other(tmp_path: Path, identity: str, change
     assert said in str(found.value)
 
 
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    assert read_model(written(tmp_path, b"\xef\xbb\xbf" + R1.read_bytes())).experts == 256
+
+
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     with path.open("wb") as file:

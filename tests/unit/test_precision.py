@@ -136,3 +136,12 @@ def test_scales_cost_room() -> None:
     assert BYTES["mxfp4"] == 0.53125
     assert BYTES["fp4"] == 0.5625
     assert set(MATRIX_MODE) <= set(BYTES)
+
+
+def test_a_cache_that_no_kernel_multiplies_is_told() -> None:
+    narrow = replace(pool(LLAMA, "h100-sxm"), precision=Precision("bf16", "bf16", "fp4"))
+    assert any("fp4 cache is widened" in line for line in narrow.warnings)
+    wide = replace(narrow, precision=Precision("bf16", "bf16", "fp8"))
+    assert not any("cache" in line for line in wide.warnings)
+    on_blackwell = replace(pool(LLAMA, "b200-sxm"), precision=narrow.precision)
+    assert not any("cache" in line for line in on_blackwell.warnings)

@@ -242,7 +242,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         most = MAX_CONFIG_BYTES >> 20
         raise ConfigError(f"{path.name} has {size / 1e6:.0f} MB; a config.json has at most {most} MB.")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise ConfigError(f"{path.name} is not a text file (UTF-8).") from None
     except RecursionError:
