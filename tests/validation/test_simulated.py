@@ -37,6 +37,16 @@ def test_one_run_is_simulated_once_for_all_its_metrics() -> None:
     assert told[-1][0] == told[-1][1] == len({row.scenario for row in chosen})
 
 
+def test_a_run_of_unstated_length_has_forgotten_its_start() -> None:
+    """Equal requests of a stated run wait for each other in their start burst, those of a long one do not."""
+    one = rows()[0]
+    equal = one.scenario._replace(length_low=None, length_high=None, input_tokens=4000, output_tokens=500)
+    short, long = (one._replace(scenario=equal._replace(requests=count)) for count in (32, None))
+    replay = Replay()
+    assert replay.run(long)["ttft_ms"] < 0.8 * replay.run(short)["ttft_ms"]
+    assert replay.run(long)["requests_per_s"] == pytest.approx(replay.run(short)["requests_per_s"], rel=0.1)
+
+
 def test_what_is_no_closed_loop_is_left_out() -> None:
     row = next(row for row in load([shipped()]).rows if row.scenario.kind == "decode")
     with pytest.raises(NoForecastError):

@@ -1,7 +1,8 @@
 """Serving runs of the evidence replayed through the simulator with their own load protocol.
 
 All slots start at once, lengths are drawn between the shares that the row states, the run has as many requests as it
-says (else ten per slot). Attention ranks are simulated one by one, in lock-step.
+says. One that does not say is long and has forgotten its start: each slot begins with the rest of a request, which does
+not count, then ten more. Attention ranks are simulated one by one, in lock-step.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,8 +51,9 @@ class Replay:
         if ready.mode not in ("closed", "disaggregated") or not slots:
             raise NoForecastError("only closed loops are replayed")
         clients = max(round(slots), 1)
-        traffic = _traffic(ready, max(round(count or ROUNDS * slots), clients))
-        return _means(self._served(ready, traffic, ClosedLoop(clients)), ready)
+        rests = 0 if count else clients
+        traffic = _traffic(ready, max(round(count or ROUNDS * slots), clients) + rests, rests)
+        return _means(self._served(ready, traffic, ClosedLoop(clients)), ready, rests)
 
     def _served(self, ready: Plan, traffic: Requests, loop: ClosedLoop) -> Served:
         first, last = ready.parts[0], ready.parts[-1]
@@ -96,18 +98,19 @@ def _drafting(pool: PoolModel, tokens: int, acceptance: float) -> PoolModel:
     return replace(pool, speculation=Speculation(tokens, acceptance)) if tokens else pool
 
 
-def _traffic(ready: Plan, count: int) -> Requests:
+def _traffic(ready: Plan, count: int, rests: int) -> Requests:
+    """Requests of the row's lengths; of the first `rests` only a uniformly distributed part of the answer is left."""
     row, random = ready.scenario, np.random.default_rng(SEED)
     low, high = row.length_low or row.length_high or 1.0, row.length_high or 1.0
-    sizes = (
-        np.maximum((tokens * random.uniform(low, high, count)).astype(np.int64), 1)
-        for tokens in (row.input_tokens or 1, row.output_tokens or 1)
+    inputs, outputs = (
+        tokens * random.uniform(low, high, count) for tokens in (row.input_tokens or 1, row.output_tokens or 1)
     )
-    return requests(np.zeros(count), *sizes)
+    outputs[:rests] *= random.uniform(0, 1, rests)
+    return requests(np.zeros(count), *(np.maximum(sizes.astype(np.int64), 1) for sizes in (inputs, outputs)))
 
 
-def _means(served: Served, ready: Plan) -> dict[str, float]:
-    done = served.done
+def _means(served: Served, ready: Plan, rests: int) -> dict[str, float]:
+    done = served.done & (np.arange(len(served.done)) >= rests)
     if not done.any():
         raise NoForecastError("no request fits the cache")
     span = float(np.nanmax(served.finished[done]) - np.nanmin(served.arrival[done]))
