@@ -4,7 +4,8 @@ A group is one model on one chip at one load (lengths, concurrency) with at leas
 attention DP, formats). The layout with the highest forecast of output tokens/s per device is our choice; the figure is
 what it measured over the best measured one. Throughput of a run = concurrency x output tokens / (TTFT + (output
 tokens - 1) x TPOT) / devices; repeats of a layout are averaged, suspect rows are left out. Beside it: the layout with
-fewest devices. Under a target of TPOT the choice is among the runs that were measured within it, at any concurrency.
+fewest devices, and, on the runs that both forecast, what the peer's forecasts would choose. Under a target of TPOT the
+choice is among the runs that were measured within it, at any concurrency. Runs count that no fit may use.
 """
 
 from collections import defaultdict
@@ -16,6 +17,7 @@ import numpy as np
 
 from silicast.evidence.columns import Scenario
 from silicast.evidence.forecast import forecast
+from silicast.evidence.peers import shipped_peer
 from silicast.evidence.record import Row, load, shipped, source_folders
 from silicast.evidence.runs import devices, rate
 
@@ -27,10 +29,13 @@ TPOT_MS = (20.0, 50.0, 100.0)
 
 @dataclass(frozen=True)
 class Run:
-    """Measured and forecast output tokens/s per device of one layout, its measured TPOT and its devices."""
+    """Output tokens/s per device of one layout, measured, forecast by us and by the peer (NaN: it has none); its
+    measured TPOT in ms and its devices.
+    """
 
     measured: float
     forecast: float
+    peer: float
     tpot_ms: float
     devices: float
 
@@ -50,12 +55,14 @@ def told(rows: Sequence[Row]) -> dict[Scenario, Run]:
     """Every run with both latencies, measured and forecast."""
     wanted = [row for row in rows if row.metric in ("ttft_ms", "tpot_ms") and row.scenario.concurrency]
     found, _ = forecast(wanted)
-    table: dict[Scenario, dict[str, tuple[float, float]]] = defaultdict(dict)
+    peer = shipped_peer()
+    table: dict[Scenario, dict[str, tuple[float, float, float]]] = defaultdict(dict)
     for row, outcome in zip(wanted, found, strict=True):
         if outcome.value is not None and row.use == "validate":
-            table[row.scenario][row.metric] = row.value, outcome.value
+            other = peer.of(row)
+            table[row.scenario][row.metric] = row.value, outcome.value, other.value if other else np.nan
     return {
-        scenario: Run(*(rate(scenario, *(both[name][side] for name in ("ttft_ms", "tpot_ms"))) for side in (0, 1)),
+        scenario: Run(*(rate(scenario, *(both[name][side] for name in ("ttft_ms", "tpot_ms"))) for side in range(3)),
                       both["tpot_ms"][0], devices(scenario))
         for scenario, both in table.items() if len(both) == 2
     }  # fmt: skip
@@ -82,11 +89,15 @@ def under(runs: list[Run], limit: float) -> list[Run]:
 
 def score(name: str, groups: Sequence[list[Run]]) -> None:
     """Share of groups in which a choice is the best, and what it reaches of the best."""
-    several = [group for group in groups if len(group) >= LAYOUTS]
-    rules: dict[str, Callable[[Run], float]] = {
-        "ours": lambda run: run.forecast, "fewest devices": lambda run: -run.devices
-    }  # fmt: skip
-    for rule, key in rules.items():
+    shared = [[run for run in group if np.isfinite(run.peer)] for group in groups]
+    rules: dict[str, tuple[Callable[[Run], float], Sequence[list[Run]]]] = {
+        "ours": (lambda run: run.forecast, groups),
+        "fewest devices": (lambda run: -run.devices, groups),
+        f"ours, runs that {shipped_peer().name} forecasts": (lambda run: run.forecast, shared),
+        f"{shipped_peer().name}, the same runs": (lambda run: run.peer, shared),
+    }
+    for rule, (key, asked) in rules.items():
+        several = [group for group in asked if len(group) >= LAYOUTS]
         reached = [max(group, key=key).measured / max(run.measured for run in group) for group in several]
         if reached:
             print(
