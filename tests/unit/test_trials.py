@@ -141,7 +141,7 @@ def test_a_simulation_decides_the_winner(monkeypatch: pytest.MonkeyPatch) -> Non
     short = short_list(space, found, asked, groups, (DRAWS, 8))
     first = short.found.units.pick([int(np.argmin(np.median(scores(short.found, short.look), axis=1)))])
 
-    def swamped(_: Bench, units: Units, row: int) -> Trial:
+    def swamped(_: Bench, units: Units, row: int, least: int = 0) -> Trial:
         same = all(getattr(units, name)[row] == getattr(first, name)[0] for name in CUT)
         return Trial(0.25 if same else 1.0, True, not same, 1.0, {"slo_attainment": 1.0})
 

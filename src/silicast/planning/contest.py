@@ -1,4 +1,8 @@
-"""The short list simulated: which of it meets the targets under traffic, with how many units, and what wins then."""
+"""The short list simulated: which of it meets the targets under traffic, with how many units, and what wins then.
+
+The closed form compares means with the targets, so that what it likes best lies just below them and fails in the tail.
+Its short list is therefore widened by units with more headroom, and all of a group are raced.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,17 +14,22 @@ from silicast.planning.deployments import Deployments, Margin, deployments, exce
 from silicast.planning.outlook import outlook, scores
 from silicast.planning.pareto import front
 from silicast.planning.question import Question
+from silicast.planning.race import Race, cut
 from silicast.planning.shortlist import Short, drawn_rows, joined, meets
-from silicast.planning.trials import Bench, Trial, Trials
-from silicast.planning.units import CUT, Space
+from silicast.planning.trials import SHARES, Bench, Trial, Trials
+from silicast.planning.units import Space
 from silicast.serving.pair import LET_IN
 
 Array = NDArray[Any]
 
-#: units of a group on the front of score against headroom, and how much dearer than the best one they may be
-FRONT, DEARER = 8, 3.0
-#: units that are simulated: of each group at least, and of all groups together
-FEWEST_OF_GROUP, OF_ALL = 2, 8
+#: units of a group on each front of score against headroom, and how much dearer than the best one they may be
+FRONT, DEARER = 16, 4.0
+#: units of a group that are simulated to tell it, and to see whether it wins
+OF_GROUP, OF_WINNER = 6, 12
+#: units of a group that are to be told, where there is no other group
+RUNNERS_UP = 2
+#: what is beyond the budget is dearer by this
+OVER_BUDGET = 1e9
 #: the confidence that asks for no more than the medians
 MEDIAN = 0.5
 #: groups that may be ahead of one that is simulated
@@ -46,95 +55,134 @@ class Agreement:
 def contest(
     space: Space, points: Deployments, short: Short, question: Question, groups: Array, how: Trials
 ) -> tuple[Short, list[Trial | None], Agreement]:
-    """The short list with what dearer units add in headroom, simulated: as many units as meet the targets there.
+    """The short list and its roomier rivals, simulated: as many units as meet the targets there.
 
-    Rows of a group that are not simulated are left out, unless none of it is. Goodput decides: what carries half of its
-    load needs twice the units. No group is simulated that many others beat even if it carried all of its load.
+    Of a simulated group only what was found to carry a share of its load is left, or what fails by least. Goodput
+    decides: what carries half of its load needs twice the units. No group is simulated that many others beat even if it
+    carried all of its load.
     """
-    wider = joined([short, drawn_rows(space, points, _roomy(points, question, groups), question, short.draws)])
-    worst = np.quantile(scores(wider.found, wider.look), question.confidence, axis=1)
-    own = groups[wider.rows]
-    bench = Bench(space, question, how)
-    trials: dict[int, Trial] = {}
-    kept: list[int] = []
-    reached: list[float] = []
-    order = np.lexsort((worst, ~wider.met))
+    rivals, light = _rivals(points, question, groups)
+    wider = joined([short, drawn_rows(space, points, rivals, question, short.draws)])
+    prices, asks = _prices(space, wider, question), _asks(points, wider.rows, light, question)
+    own, bench = groups[wider.rows], Bench(space, question, how)
+    order = np.lexsort((prices[:, -1], ~wider.met))
     # groups by their best row
     names = own[order][np.sort(np.unique(own[order], return_index=True)[1])]
-    most = max(OF_ALL // names.size, FEWEST_OF_GROUP)
+    races: list[Race] = []
+    kept: list[int] = []
     for group in names:
         rows = [int(row) for row in order[own[order] == group]]
-        ahead = sum(score <= worst[rows[0]] for score in reached)
-        found = _of_group(bench, wider, worst, rows, most) if ahead < TOLD else {}
-        scored = [float(worst[row]) / one.share for row, one in found.items() if one.met]
-        reached += [min(scored)] if scored else []
-        trials |= found
-        kept += list(found) or rows
+        if sum(race.best <= prices[rows[0], -1] for race in races) >= TOLD:
+            kept += rows[:TOLD]
+            continue
+        able = sorted(_able(wider, rows, question), key=lambda row: float(prices[row, -1]))
+        races.append(Race(bench, wider.found.units, prices, asks, able))
+        races[-1].run(OF_GROUP)
+    for race in sorted(races, key=lambda one: one.best):
+        race.run(OF_WINNER, min(one.best for one in races))
+    if len(races) == 1:
+        races[0].fill(RUNNERS_UP, OF_WINNER)
+    trials = {row: trial for race in races for row, trial in race.found.items()}
+    told = [trial for race in races for trial in race.told]
+    kept += [row for race in races for row in list(race.found) or race.rows[:TOLD]]
     tried = [trials.get(row) for row in kept]
     after = _with_units(space, wider.pick(kept), tried, question)
-    return after, tried, _agreement(after, tried, worst[kept], question)
+    worst = np.quantile(scores(after.found, after.look), question.confidence, axis=1)
+    first = kept[int(np.lexsort((worst, ~after.met))[0])]
+    shares = [one.share for one in told if one.met]
+    turned = bool(np.any(after.met)) and cut(wider.found.units, first) != cut(wider.found.units, int(order[0]))
+    carried = float(np.median(shares)) if shares else None
+    return after, tried, Agreement(len(told), sum(not one.as_told for one in told), carried, turned)
 
 
-def _roomy(points: Deployments, question: Question, groups: Array) -> Array:
-    """Of each group units of which none is both cheaper and farther from its targets."""
-    over = [values for name, values in excesses(points, question).items() if name in question.targets.stated]
-    tight = np.max(over, axis=0) if over else np.ones(len(points))
+def _able(short: Short, rows: list[int], question: Question) -> list[int]:
+    """Rows that the draws do not exclude: a simulation knows the medians only."""
+    met = [row for row in rows if short.met[row]]
+    return met if met and question.confidence > MEDIAN else rows
+
+
+def _rivals(points: Deployments, question: Question, groups: Array) -> tuple[Array, Array]:
+    """Of each group, mixed and split, units of which none is both cheaper and farther from a target; and the latencies
+    of all units under a light load `(latency, row)`, which no larger number of units lowers."""
     good = within(points, question)
+    light = _light(points, good)
+    over = [values for name, values in excesses(points, question).items() if name in question.targets.stated]
+    tight = [np.max(over, axis=0), *over, *light] if over else [np.ones(len(points))]
+    split = points.units.prefill >= 0
     rows: list[Array] = []
     for group in np.unique(groups):
-        here = np.flatnonzero(good & (groups == group))
-        if here.size:
-            near = here[points.score[here] <= DEARER * points.score[here].min()]
-            edge = near[front(1 / tight[near], points.score[near])]
-            rows.append(edge[np.unique(np.linspace(0, edge.size - 1, FRONT).round().astype(int))])
-    return np.concatenate(rows) if rows else np.zeros(0, dtype=int)
+        for kind in (split, ~split):
+            here = np.flatnonzero(good & (groups == group) & kind)
+            if here.size:
+                near = here[points.score[here] <= DEARER * points.score[here].min()]
+                rows += [_thinned(near[front(1 / each[near], points.score[near])]) for each in tight]
+    return np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=int), light
 
 
-def _of_group(bench: Bench, short: Short, worst: Array, rows: list[int], most: int) -> dict[int, Trial]:
-    """Trials of the rows of one group, best first, until no other can win."""
-    found: dict[int, Trial] = {}
-    seen: set[tuple[float, ...]] = set()
-    best = np.inf
-    for row in rows:
-        cut = tuple(float(getattr(short.found.units, name)[row]) for name in CUT)
-        if cut in seen:
-            continue
-        enough = len(found) >= FEWEST_OF_GROUP and worst[row] >= best
-        if len(found) >= most or enough or (found and not short.met[row]):
-            break
-        trial = bench.trial(short.found.units, row)
-        if trial is not None:
-            seen.add(cut)
-            found[row] = trial
-            best = min(best, float(worst[row]) / trial.share if trial.met else np.inf)
-    return found
+def _thinned(edge: Array) -> Array:
+    return np.asarray(edge[np.unique(np.linspace(0, edge.size - 1, FRONT).round().astype(int))])
+
+
+def _light(points: Deployments, good: Array) -> Array:
+    """The least TTFT among the units of the same first pool, and the least TPOT among those of the same last one."""
+    units = points.units
+    split = units.prefill >= 0
+    ahead = np.where(split, units.prefill, units.decode), np.where(split, units.prefill_row, units.decode_row)
+    found = []
+    for seconds, (place, row) in ((points.ttft, ahead), (points.tpot, (units.decode, units.decode_row))):
+        pools = ((place * (int(np.max(row)) + 1) + row) * 2 + split).astype(int)
+        least = np.full(int(np.max(pools)) + 1, np.inf)
+        np.minimum.at(least, pools[good], seconds[good])
+        found.append(np.maximum(least[pools], np.finfo(float).tiny))
+    return np.stack(found)
+
+
+def _asks(points: Deployments, rows: Array, light: Array, question: Question) -> Array:
+    """What the rows ask of the traffic `(row, what)`: the latencies that have a target, those under a light load, and
+    how few replicas of the first pool share its bursts."""
+    first = 1 / np.maximum(points.units.prefill_replicas[rows], 1)
+    under_load = (getattr(points, name)[rows] for name in question.targets.stated)
+    return np.stack([*under_load, *light[:, rows], first], axis=1)
+
+
+def _prices(space: Space, short: Short, question: Question) -> Array:
+    """The pessimistic end of the score at each of `SHARES` `(row, share)`; beyond the budget dearer than any within."""
+    worst = np.quantile(scores(short.found, short.look), question.confidence, axis=1)
+    rows = np.repeat(np.arange(worst.size), SHARES.size)
+    share = _granted(short.found.pick(rows), np.tile(SHARES, worst.size), question)
+    found = _at(space, short.found.pick(rows), share, question)
+    prices = worst[rows] * found.score / short.found.score[rows]
+    return np.asarray(np.where(within(found, _free(question)), prices, OVER_BUDGET * prices).reshape(worst.size, -1))
+
+
+def _free(question: Question) -> Question:
+    """The question without targets."""
+    return replace(question, targets=replace(question.targets, ttft_ms=None, tpot_ms=None, e2e_ms=None))
+
+
+def _granted(found: Deployments, share: Array, question: Question) -> Array:
+    """The shares, or less where a confidence asked for more units."""
+    if question.workload.rate is None:
+        return share
+    given = np.asarray(question.workload.rate) / (LET_IN * found.units.requests * found.count)
+    return np.asarray(np.minimum(share, given * (1 + 1e-9)))
+
+
+def _at(space: Space, found: Deployments, share: Array, question: Question) -> Deployments:
+    """The deployments of units that carry a share of their load."""
+    even = np.ones(share.size)
+    return deployments(found.units, space.variants, question, Margin(even, even, share))
 
 
 def _with_units(space: Space, short: Short, trials: list[Trial | None], question: Question) -> Short:
     """The rows with the units that the share of their load asks for."""
     # more units do not help what misses the targets with hardly any load
     share = np.array([one.share if one is not None and one.met else 1.0 for one in trials])
-    if question.workload.rate is not None:
-        # units that a confidence asked for stay
-        given = np.asarray(question.workload.rate) / (LET_IN * short.found.units.requests * short.found.count)
-        share = np.minimum(share, given * (1 + 1e-9))
-    even = np.ones(share.size)
-    found = deployments(short.found.units, space.variants, question, Margin(even, even, share))
+    found = _at(space, short.found, _granted(short.found, share, question), question)
     look = outlook(space, found, question, short.draws)
-    free = replace(question, targets=replace(question.targets, ttft_ms=None, tpot_ms=None, e2e_ms=None))
     met = np.array([old if one is None else one.met for old, one in zip(short.met, trials, strict=True)], dtype=bool)
-    met &= within(found, free)
+    met &= within(found, _free(question))
     if question.confidence > MEDIAN:
         # the simulation knows the medians only
         met &= meets(look, question)
     return replace(short, found=found, look=look, met=met)
-
-
-def _agreement(after: Short, trials: list[Trial | None], before: Array, question: Question) -> Agreement:
-    told = [one for one in trials if one is not None]
-    shares = [one.share for one in told if one.met]
-    worst = np.quantile(scores(after.found, after.look), question.confidence, axis=1)
-    good = np.where(after.met, worst, np.inf)
-    turned = bool(np.any(after.met)) and int(np.argmin(good)) != int(np.argmin(before))
-    carried = float(np.median(shares)) if shares else None
-    return Agreement(len(told), sum(not one.as_told for one in told), carried, turned)

@@ -35,8 +35,9 @@ FEWEST_REQUESTS, MOST_REQUESTS, TURNOVERS = 2000, 20_000, 6
 MOST_UNITS, MOST_IN_FLIGHT = 8, 500
 #: standard deviation of the lengths over their mean, where no trace says
 SPREAD = 0.5
-#: the least share of the load of the closed form that is tried, and how often the way to it is halved
-LEAST_SHARE, HALVINGS = 0.2, 5
+#: the least share of the load of the closed form that is tried, and all that are: five halvings of the way to it
+LEAST_SHARE = 0.2
+SHARES = np.geomspace(LEAST_SHARE, 1.0, 33)
 #: room for bursts beyond the sequences that a unit was chosen with, and of a pool that prefills
 BURST, PREFILLS = 2.0, 64
 MEASURES = ("ttft", "tpot", "itl", "e2el")
@@ -103,37 +104,40 @@ class Bench:
         every = draw(self._scenario({"kind": "burst"}, MOST_REQUESTS, [{"chip": "any"}])).requests
         self.longest = int(np.max(every.input_tokens + every.output_tokens))
 
-    def trial(self, units: Units, row: int) -> Trial | None:
-        """The highest share of its load that a unit carries; None where it cannot be simulated."""
+    def trial(self, units: Units, row: int, least: int = 0) -> Trial | None:
+        """The highest of `SHARES` from the one at `least` on that a unit carries; None where it cannot be simulated."""
         try:
-            return self._highest(units, row)
+            return self._highest(units, row, least)
         except SilicastError:
             return None
 
-    def _highest(self, units: Units, row: int) -> Trial:
-        """Bisects the share. Few units change in steps, so that one number of them is simulated once."""
+    def _highest(self, units: Units, row: int, least: int) -> Trial:
+        """Bisects the shares. Few units change in steps, so that one number of them is simulated once."""
         runs: dict[tuple[int, float], tuple[bool, float, Summary]] = {}
 
-        def at(share: float) -> tuple[bool, float, Summary]:
-            count, load = self._load(units, row, share)
+        def at(place: int) -> tuple[bool, float, Summary]:
+            count, load = self._load(units, row, float(SHARES[place]))
             if (count, load) not in runs:
                 runs[count, load] = self._run(units, row, count, load)
             return runs[count, load]
 
-        good, bad = 1.0, 1.0
-        first = found = at(good)
-        if not first[0]:
-            good = LEAST_SHARE
+        full = SHARES.size - 1
+        # what must carry much of its load to win is asked for that first
+        found = at(least if least else full)
+        as_told = found[0] and (not least or at(full)[0])
+        good = full if as_told else least
+        if as_told or not least:
             found = at(good)
-        for _ in range(HALVINGS if found[0] and good < bad else 0):
-            middle = (good * bad) ** 0.5
+        bad = full if found[0] else good
+        while bad - good > 1:
+            middle = (good + bad) // 2
             tried = at(middle)
             if tried[0]:
                 good, found = middle, tried
             else:
                 bad = middle
         room = tuple(int(part.table.max_sequences or 0) for part in self._parts(units, row, 1))
-        return Trial(good, found[0], first[0], found[1], found[2], room)
+        return Trial(float(SHARES[good]), found[0], as_told, found[1], found[2], room)
 
     def _load(self, units: Units, row: int, share: float) -> tuple[int, float]:
         """Units to simulate, and what arrives at them: requests/s, or requests in flight."""
