@@ -8,7 +8,8 @@ import pytest
 
 from tests.cli.program import H100, LLAMA, run
 
-QUICK = ("plan", LLAMA, "--chip", H100, "--rate", "4", "--input-tokens", "1000", "--output-tokens", "200")
+LOAD = ("--rate", "4", "--input-tokens", "1000", "--output-tokens", "200")
+QUICK = ("plan", LLAMA, "--chip", H100, *LOAD)
 
 
 def test_the_verdict_comes_first() -> None:
@@ -126,6 +127,14 @@ def test_the_winner_can_be_launched(tmp_path: Path) -> None:
     assert "Did you mean 'compose'" in run(*QUICK, "--launch", "x", "--format", "compos").err
 
 
+def test_an_answer_is_told_before_why_it_has_no_launch_files(tmp_path: Path) -> None:
+    ran = run(*QUICK, "--stack", "generic", "--no-simulate", "--launch", str(tmp_path / "files"))
+    assert ran.code == 2
+    assert "Best: " in ran.out
+    assert "Stack 'generic' has no launch files" in ran.err
+    assert not (tmp_path / "files").exists()
+
+
 def test_one_output_token_has_no_tpot() -> None:
     ran = run("plan", LLAMA, "--chip", H100, "--rate", "4", "--output-tokens", "1")
     assert ran.code == 0
@@ -188,15 +197,31 @@ def test_bad_input_is_one_line(options: tuple[str, ...], says: str) -> None:
 
 
 def test_a_mixed_fleet_keeps_to_the_stock() -> None:
-    told = ("--available", "h100-sxm=8", "--available", "mi300x=8")
-    ran = run(*QUICK, *told)
+    told = ("plan", LLAMA, *LOAD, "--available", "h100-sxm=8", "--available", "mi300x=8")
+    ran = run(*told)
     assert ran.code == 0, ran.err
     assert "Mixed fleet: " in ran.out
-    found = run(*QUICK, *told, "--json").document()["result"]
+    found = run(*told, "--json").document()["result"]
     assert all(count <= 8 for count in found["packages"].values())
     assert sum(part["share_of_requests"] for part in found["parts"]) == pytest.approx(1)
     for wrong in ("h100-sxm", "h100-sxm=many", "h100-sxm=0"):
-        assert run(*QUICK, "--available", wrong).code == 2
+        assert run("plan", LLAMA, *LOAD, "--available", wrong).code == 2
+
+
+@pytest.mark.parametrize(
+    "more", [("--chip", H100), ("--vendors", "AMD"), ("--top", "3"), ("--html", "x.html"), ("--launch", "x")]
+)
+def test_a_mixed_fleet_refuses_what_it_has_no_use_for(more: tuple[str, str]) -> None:
+    ran = run("plan", LLAMA, *LOAD, "--available", "h100-sxm=8", *more)
+    assert ran.code == 2
+    assert f"{more[0]} has no meaning beside --available" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_fleet_that_serves_nothing_serves_zero() -> None:
+    ran = run("plan", LLAMA, *LOAD, "--available", "h100-sxm=1")
+    assert ran.code == 2
+    assert "at most 0 of 4 requests/s" in ran.err
 
 
 FLEET = f"""

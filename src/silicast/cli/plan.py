@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, get_args
@@ -13,7 +13,7 @@ from silicast import catalog, planner
 from silicast.cli import options as o
 from silicast.cli import scenario
 from silicast.errors import InputError, not_found
-from silicast.launch import FORMATS, Limits, write
+from silicast.launch import FORMATS, LaunchError, Limits, write
 from silicast.launch import launch as start
 from silicast.planning.plan import Plan
 from silicast.planning.question import Budget, Objective
@@ -54,7 +54,9 @@ MixedOnly = Annotated[bool, typer.Option("--mixed-only", help="No prefill and de
 Available = Annotated[
     list[str] | None, typer.Option(help="CHIP=PACKAGES there are: plans one fleet of several chips for the rate.")
 ]
-Top = Annotated[int, typer.Option(help="Deployments of the best chip to show.")]
+#: deployments of the best chip that are shown where nobody says
+SHOWN = 3
+Top = Annotated[int | None, typer.Option(help=f"Deployments of the best chip to show (default {SHOWN}).")]
 
 Simulate = Annotated[
     bool | None,
@@ -109,7 +111,7 @@ def command(
     mtp_tokens: o.MtpTokens = 0,
     mtp_acceptance: o.MtpAcceptance = planner.ACCEPTED,
     mixed_only: MixedOnly = False,
-    top: Top = 3,
+    top: Top = None,
     simulate: Simulate = None,
     available: Available = None,
     launch: Annotated[Path | None, typer.Option(help="Also write files that start the winner to this folder.")] = None,
@@ -117,7 +119,10 @@ def command(
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained report to this file.")] = None,
     as_json: o.AsJson = False,
 ) -> None:
-    scenario.positive("top", top)
+    shown = scenario.positive("top", top) or SHOWN
+    if available:
+        _only_mixes({"chip": chip, "vendors": vendors, "exclude-vendors": exclude_vendors, "top": top, "html": html,
+                     "launch": launch})  # fmt: skip
     chips = candidates(chip or [], vendors, exclude_vendors)
     budget = Budget(devices, packages, usd_per_hour, max_mw)
     lengths = {"input_tokens": input_tokens, "output_tokens": output_tokens}
@@ -128,7 +133,7 @@ def command(
     draft = scenario.speculation(mtp_tokens, mtp_acceptance)
     choices = planner.Choices(
         tuple(stack) if stack else None, recast, mtp_tokens, mtp_acceptance if mtp_tokens else float(draft.acceptance),
-        not mixed_only, prices(price or []), efficiencies(efficiency or []), system, top,
+        not mixed_only, prices(price or []), efficiencies(efficiency or []), system, shown,
         planner.SIMULATE if simulate is None else simulate, trials,
     )  # fmt: skip
     if form not in FORMATS:
@@ -144,17 +149,34 @@ def command(
     written = [] if html is None else [f"Report: {html}"]
     if html is not None:
         write_plan(answer, html, shlex.join(["silicast", *sys.argv[1:]]))
+    without = None
     if launch is not None:
-        written += [f"Launch: {path}" for path in _launched(answer, launch, form)]
+        try:
+            written += [f"Launch: {path}" for path in _launched(answer, launch, form)]
+        except LaunchError as error:
+            # the stack of the winner is known only now, and the answer holds without its files
+            without = error
     if as_json:
         inputs = {"model": model, "chips": chips, **asdict(work), **asdict(targets), "budget": asdict(budget),
                   "objective": answer.question.objective, "confidence": confidence,
                   "efficiency": choices.efficiency, "simulated": asdict(trials)}  # fmt: skip
         emit(plan_document(answer, inputs))
-        return
-    render(answer, screen())
-    for line in written:
-        screen().print(line, markup=False, soft_wrap=True)
+    else:
+        render(answer, screen())
+        for line in written:
+            screen().print(line, markup=False, soft_wrap=True)
+    if without is not None:
+        raise without
+
+
+def _only_mixes(given: Mapping[str, object]) -> None:
+    """Raises InputError for the first option that a mixed fleet has no use for."""
+    for name, value in given.items():
+        if value:
+            raise InputError(
+                f"--{name} has no meaning beside --available, which names the chips of one fleet. Leave out --{name}, "
+                "or plan with --chip instead of --available."
+            )
 
 
 def _launched(answer: Plan, folder: Path, form: str) -> list[Path]:

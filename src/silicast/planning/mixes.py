@@ -194,7 +194,7 @@ def _solve(weights: Array, able: Array, limits: list[tuple[Array, float]], quest
     solved = milp(costs, constraints=[*below, LinearConstraint(able, lb=rate)], integrality=whole, bounds=box)
     if solved.x is None:
         least = milp(-np.where(known, able, 0.0), constraints=below, integrality=whole, bounds=box)
-        reach = 0.0 if least.x is None else -float(least.fun)
+        reach = 0.0 if least.x is None else abs(float(least.fun))
         raise InputError(
             f"What is available serves at most {reach:.3g} of {rate:g} requests/s under the targets and the budget. "
             "Lower --rate, or make more packages available."
