@@ -1,5 +1,6 @@
 """The race of units under traffic: what it finds, with how few simulations, and that more room is never worse."""
 
+import re
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from silicast.errors import InputError
 from silicast.planning.economics import bill
 from silicast.planning.plan import Plan, plan
 from silicast.planning.question import Budget, Question
@@ -112,3 +114,26 @@ def test_a_budget_that_holds_the_answer_gives_no_other() -> None:
         assert bound.met
         assert bound.packages <= packages
         assert np.median(bound.samples) == pytest.approx(np.median(free.samples), rel=NOISE - 1)
+
+
+LACKING = [
+    (Question(Workload(3000, 500, rate=20.0), Targets(2000.0, 50.0), Budget(packages=12)), "packages"),
+    (Question(Workload(3000, 500, rate=20.0), Targets(2000.0, 50.0), Budget(packages=26)), "packages"),
+    (Question(Workload(3000, 500, rate=2.0), Targets(1.0, 50.0)), "ttft"),
+    (Question(Workload(3000, 500), Targets(200.0, 50.0), Budget(devices=16), "goodput"), "ttft"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "name"), LACKING)
+def test_what_is_said_to_be_enough_is_enough(asked: Question, name: str) -> None:
+    try:
+        text = " ".join(answer("ascend-910c", asked).lacks)
+    except InputError as refused:
+        text = str(refused)
+        assert "means of the closed form" in text
+    found = re.search(rf"this is enough: --{name} (\d+)(ms)?\.", text)
+    assert found, text
+    value = int(found[1])
+    targets = replace(asked.targets, ttft_ms=float(value)) if name == "ttft" else asked.targets
+    budget = Budget(packages=value) if name == "packages" else asked.budget
+    assert answer("ascend-910c", replace(asked, targets=targets, budget=budget)).best.met

@@ -138,7 +138,7 @@ def test_every_move_is_of_two_simulated_deployments() -> None:
 
 def test_a_service_that_its_own_chip_cannot_serve_under_traffic_is_refused() -> None:
     choices = planner.Choices(simulate=True, trials=Trials(limits={"p99_ttft": 1.0}))
-    with pytest.raises(InputError, match=r"Service chat on h100-sxm: .*under simulated traffic.*Relax: --limit"):
+    with pytest.raises(InputError, match=r"Service chat on h100-sxm: .*under simulated traffic.*enough: --limit"):
         planner.replacement(Fleet(services=(CHAT,)), ["mi300x"], choices=choices)
 
 

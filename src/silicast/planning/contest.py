@@ -149,7 +149,7 @@ def _prices(space: Space, short: Short, question: Question) -> Array:
     """The pessimistic end of the score at each of `SHARES` `(row, share)`; beyond the budget dearer than any within."""
     worst = np.quantile(scores(short.found, short.look), question.confidence, axis=1)
     rows = np.repeat(np.arange(worst.size), SHARES.size)
-    share = _granted(short.found.pick(rows), np.tile(SHARES, worst.size), question)
+    share = np.minimum(np.tile(SHARES, worst.size), _granted(short, question)[rows])
     found = _at(space, short.found.pick(rows), share, question)
     prices = worst[rows] * found.score / short.found.score[rows]
     return np.asarray(np.where(within(found, _free(question)), prices, OVER_BUDGET * prices).reshape(worst.size, -1))
@@ -160,12 +160,15 @@ def _free(question: Question) -> Question:
     return replace(question, targets=replace(question.targets, ttft_ms=None, tpot_ms=None, e2e_ms=None))
 
 
-def _granted(found: Deployments, share: Array, question: Question) -> Array:
-    """The shares, or less where a confidence asked for more units."""
+def _granted(short: Short, question: Question) -> Array:
+    """The most of its load that a unit is given: less where a confidence asked for more units, or where the asked end
+    of the draws carries less."""
     if question.workload.rate is None:
-        return share
-    given = np.asarray(question.workload.rate) / (LET_IN * found.units.requests * found.count)
-    return np.asarray(np.minimum(share, given * (1 + 1e-9)))
+        return np.ones(len(short.rows))
+    units, count = short.found.units, short.found.count
+    given = np.asarray(question.workload.rate) / (LET_IN * units.requests * count) * (1 + 1e-9)
+    able = np.quantile(short.look.able, 1 - question.confidence, axis=1) / count
+    return np.asarray(np.minimum(np.minimum(given, able / (LET_IN * units.requests)), 1.0))
 
 
 def _at(space: Space, found: Deployments, share: Array, question: Question) -> Deployments:
@@ -178,7 +181,7 @@ def _with_units(space: Space, short: Short, trials: list[Trial | None], question
     """The rows with the units that the share of their load asks for."""
     # more units do not help what misses the targets with hardly any load
     share = np.array([one.share if one is not None and one.met else 1.0 for one in trials])
-    found = _at(space, short.found, _granted(short.found, share, question), question)
+    found = _at(space, short.found, np.minimum(share, _granted(short, question)), question)
     look = outlook(space, found, question, short.draws)
     met = np.array([old if one is None else one.met for old, one in zip(short.met, trials, strict=True)], dtype=bool)
     met &= within(found, _free(question))

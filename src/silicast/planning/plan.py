@@ -19,7 +19,8 @@ from silicast.planning.options import Option, held_back, option
 from silicast.planning.outlook import layouts_of, scores
 from silicast.planning.pareto import front
 from silicast.planning.question import OBJECTIVES, Question
-from silicast.planning.shortfall import shortfall
+from silicast.planning.refusals import RefusedError
+from silicast.planning.shortfall import Asked, Changes, eased, lacking
 from silicast.planning.shortlist import MOST, Short, short_list
 from silicast.planning.trials import Trial, Trials
 from silicast.planning.units import Space, Units, units
@@ -52,7 +53,7 @@ class Plan:
 
     `evaluated` deployments took `seconds`; `refused` chips by reason; `bills` say price and power by chip;
     `trials` say how the short list was simulated, `agreement` how often closed form and simulation disagree; None where
-    nothing was.
+    nothing was. `lacks` says what to relax where nothing meets the targets under traffic.
     """
 
     model: str
@@ -67,16 +68,12 @@ class Plan:
     notes: tuple[str, ...]
     agreement: Agreement | None = None
     trials: Trials | None = None
+    lacks: tuple[str, ...] = ()
 
     @property
     def best(self) -> Option:
         """The winner."""
         return self.options[0]
-
-    @property
-    def lacks(self) -> list[str]:
-        """What the best deployment lacks under traffic, with what to relax."""
-        return [] if self.trials is None or self.best.met else shortfall(self.best, self.question, self.trials)
 
     @property
     def shortfall(self) -> str:
@@ -121,10 +118,45 @@ def plan(
     """The best deployments of `variants`, all of one model. Raises DoesNotFitError, and InputError where none is left.
 
     `top` options of the best chip are told; `split` also tries prefill and decode in pools of their own; with `trials`
-    the short list is simulated, and its goodput there decides.
+    the short list is simulated, and its goodput there decides. What to relax is then simulated too.
     """
     if not variants:
         raise InputError("Name at least one chip to plan with.")
+    try:
+        found = _planned(variants, question, top, draws, split, trials)
+    except RefusedError as refused:
+        if trials is None or not refused.changes:
+            raise
+        enough = _eased(variants, (question, trials), refused.changes, draws, split)
+        raise InputError(f"{refused} These are means of the closed form. {enough}") from None
+    if trials is None or found.best.met or found.best.trial is None:
+        return found
+    wanted = lacking(found.best, (question, trials))
+    if not wanted:
+        return found
+    return replace(found, lacks=(_eased(variants, (question, trials), wanted, draws, split),))
+
+
+def _eased(variants: Sequence[Variant], asked: Asked, changes: Changes, draws: int, split: bool) -> str:
+    """What is enough under traffic, in one sentence."""
+
+    def answer(asked: Asked) -> Option | Changes:
+        try:
+            return _planned(variants, asked[0], 1, draws, split, asked[1]).best
+        except RefusedError as refused:
+            return refused.changes
+
+    enough = eased(asked, changes, answer)
+    many = f"{asked[1].percentile:g} % of the requests"
+    if enough:
+        return f"Under simulated traffic, with {many} in time, this is enough: {enough}."
+    return f"Under simulated traffic {many} need more than that: relax several constraints."
+
+
+def _planned(
+    variants: Sequence[Variant], question: Question, top: int, draws: int, split: bool, trials: Trials | None
+) -> Plan:
+    """The answer, or the nearest there is. Raises DoesNotFitError, RefusedError."""
     started = perf_counter()
     space = Space.of(variants, question)
     every = units(space, question, split, len(variants) <= MOST_CROSSED)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from silicast.disaggregation import decode_load
+from silicast.errors import InputError
 from silicast.parts import explained
 from silicast.planning.deployments import Deployments, excesses, limits_of
 from silicast.planning.outlook import layouts_of
@@ -27,6 +28,14 @@ SHOWN = {
 }
 #: constraints that count things
 WHOLE = ("devices", "packages")
+
+
+class RefusedError(InputError):
+    """No deployment answers a question in closed form; `changes` of constraints, by name, with which one would."""
+
+    def __init__(self, message: str, changes: dict[str, float]) -> None:
+        super().__init__(message)
+        self.changes = changes
 
 
 @dataclass(frozen=True)
@@ -65,28 +74,41 @@ def _rounded(name: str, value: float) -> float:
     return float(np.ceil(value * 10**digits * (1 - 1e-12)) / 10**digits)
 
 
-def refusal(space: Space, found: Deployments, question: Question) -> str:
+def refusal(space: Space, found: Deployments, question: Question) -> RefusedError:
     """Why nothing in `found` meets the question, in one to three sentences."""
+    alone = relaxations(found, question)
+    # a larger budget always helps, a laxer target alone need not
+    changes = [one for one in alone if one.constraint in limits_of(question)][:1] or alone[:1]
+    changes = changes or _together(found, question)
     floors = [text for name in question.targets.stated if (text := _floor(space, found, question, name))]
     if floors:
-        return " ".join(floors)
-    changes = relaxations(found, question)
-    if changes:
-        return f"No deployment meets everything. Relax one of these: {'; '.join(map(str, changes))}."
+        text = " ".join(floors)
+    elif alone:
+        text = f"No deployment meets everything. Relax one of these: {'; '.join(map(str, alone))}."
+    elif changes:
+        told = " and ".join(map(str, changes))
+        text = f"No deployment meets everything, and relaxing one constraint is not enough. Relax: {told}."
+    else:
+        text = f"No candidate has what '{question.objective}' counts: give --price, or another --objective."
+    return RefusedError(text, {one.constraint: one.needed for one in changes})
+
+
+def _together(found: Deployments, question: Question) -> list[Relaxation]:
+    """What the deployment that misses the fewest constraints, and those by least, needs; empty where none has a
+    score."""
     over = excesses(found, question)
     if not over or not np.any(np.isfinite(found.score)):
-        return f"No candidate has what '{question.objective}' counts: give --price, or another --objective."
+        return []
     beyond = np.stack(list(over.values()))
     worst = np.where(np.isfinite(found.score), np.max(beyond, axis=0), np.inf)
     row = int(np.lexsort((worst, np.sum(beyond > 1, axis=0) + len(over) * np.isinf(worst)))[0])
     known = question.targets.stated | limits_of(question)
-    both = [
-        str(Relaxation(name, scale * float(known[name] or 0), _rounded(name, scale * float(known[name] or 0) * one)))
+    return [
+        Relaxation(name, scale * float(known[name] or 0), _rounded(name, scale * float(known[name] or 0) * one))
         for name, excess in over.items()
         for scale, one in [(1e-6 if name == "mw" else 1.0, float(excess[row]))]
         if one > 1
     ]
-    return f"No deployment meets everything, and relaxing one constraint is not enough. Relax: {' and '.join(both)}."
 
 
 def _floor(space: Space, found: Deployments, question: Question, name: str) -> str:

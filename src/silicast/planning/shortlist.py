@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from silicast.errors import InputError
 from silicast.planning.deployments import Deployments, Margin, deployments, within
 from silicast.planning.outlook import Outlook, in_time, outlook, shortlist, states
 from silicast.planning.question import Question
@@ -48,13 +47,13 @@ def short_list(space: Space, points: Deployments, question: Question, groups: Ar
     """The best rows of each group in draws; `sizes` are (draws, rows of a group).
 
     A group of which none meets the targets at the asked end of the draws is ranked again with margins: powers of how
-    far that end lies from the points. Raises InputError where no row is left.
+    far that end lies from the points. Raises RefusedError where no row is left.
     """
     draws, most = sizes
     none = Margin.none(int(groups.max()) + 1)
     first = drawn_rows(space, points, _best(points, question, groups, most), question, draws)
     if not first.rows.size:
-        raise InputError(refusal(space, points, question))
+        raise refusal(space, points, question)
     settled = set(groups[first.rows[first.met]].tolist())
     open_ = np.flatnonzero(~np.isin(groups[first.rows], list(settled)))
     if not open_.size:
