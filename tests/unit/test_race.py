@@ -119,6 +119,7 @@ def test_a_budget_that_holds_the_answer_gives_no_other() -> None:
 LACKING = [
     (Question(Workload(3000, 500, rate=20.0), Targets(2000.0, 50.0), Budget(packages=12)), "packages"),
     (Question(Workload(3000, 500, rate=20.0), Targets(2000.0, 50.0), Budget(packages=26)), "packages"),
+    (Question(Workload(3000, 500, rate=20.0), Targets(2000.0, 50.0), Budget(packages=40)), "packages"),
     (Question(Workload(3000, 500, rate=2.0), Targets(1.0, 50.0)), "ttft"),
     (Question(Workload(3000, 500), Targets(200.0, 50.0), Budget(devices=16), "goodput"), "ttft"),
 ]  # fmt: skip

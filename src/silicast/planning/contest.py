@@ -23,13 +23,11 @@ from silicast.serving.pair import LET_IN
 Array = NDArray[Any]
 
 #: units of a group on each front of score against headroom, and how much dearer than the best one they may be
-FRONT, DEARER = 16, 4.0
+FRONT, DEARER = 24, 4.0
 #: units of a group that are simulated to tell it, and to see whether it wins
 OF_GROUP, OF_WINNER = 6, 12
 #: units of a group that are to be told, where there is no other group
 RUNNERS_UP = 2
-#: what is beyond the budget is dearer by this
-OVER_BUDGET = 1e9
 #: the confidence that asks for no more than the medians
 MEDIAN = 0.5
 #: groups that may be ahead of one that is simulated
@@ -63,7 +61,8 @@ def contest(
     """
     rivals, light = _rivals(points, question, groups)
     wider = joined([short, drawn_rows(space, points, rivals, question, short.draws)])
-    prices, asks = _prices(space, wider, question), _asks(points, wider.rows, light, question)
+    prices, dear = _prices(space, wider, question)
+    asks = _asks(points, wider.rows, light, question)
     own, bench = groups[wider.rows], Bench(space, question, how)
     order = np.lexsort((prices[:, -1], ~wider.met))
     # groups by their best row
@@ -77,9 +76,13 @@ def contest(
             continue
         able = sorted(_able(wider, rows, question), key=lambda row: float(prices[row, -1]))
         races.append(Race(bench, wider.found.units, prices, asks, able))
-        races[-1].run(OF_GROUP)
+        races[-1].run(OF_GROUP, dear)
     for race in sorted(races, key=lambda one: one.best):
-        race.run(OF_WINNER, min(one.best for one in races))
+        race.run(OF_WINNER, min(dear, *(one.best for one in races)))
+    if all(race.best >= dear for race in races):
+        # nothing meets the targets within the budget: what does beyond it
+        for race in races:
+            race.run(OF_WINNER + OF_GROUP)
     if len(races) == 1:
         races[0].fill(RUNNERS_UP, OF_WINNER)
     trials = {row: trial for race in races for row, trial in race.found.items()}
@@ -105,7 +108,7 @@ def _rivals(points: Deployments, question: Question, groups: Array) -> tuple[Arr
     """Of each group, mixed and split, units of which none is both cheaper and farther from a target; and the latencies
     of all units under a light load `(latency, row)`, which no larger number of units lowers."""
     good = within(points, question)
-    light = _light(points, good)
+    light = _light(points)
     over = [values for name, values in excesses(points, question).items() if name in question.targets.stated]
     tight = [np.max(over, axis=0), *over, *light] if over else [np.ones(len(points))]
     split = points.units.prefill >= 0
@@ -123,7 +126,7 @@ def _thinned(edge: Array) -> Array:
     return np.asarray(edge[np.unique(np.linspace(0, edge.size - 1, FRONT).round().astype(int))])
 
 
-def _light(points: Deployments, good: Array) -> Array:
+def _light(points: Deployments) -> Array:
     """The least TTFT among the units of the same first pool, and the least TPOT among those of the same last one."""
     units = points.units
     split = units.prefill >= 0
@@ -132,7 +135,7 @@ def _light(points: Deployments, good: Array) -> Array:
     for seconds, (place, row) in ((points.ttft, ahead), (points.tpot, (units.decode, units.decode_row))):
         pools = ((place * (int(np.max(row)) + 1) + row) * 2 + split).astype(int)
         least = np.full(int(np.max(pools)) + 1, np.inf)
-        np.minimum.at(least, pools[good], seconds[good])
+        np.fmin.at(least, pools, seconds)
         found.append(np.maximum(least[pools], np.finfo(float).tiny))
     return np.stack(found)
 
@@ -145,14 +148,16 @@ def _asks(points: Deployments, rows: Array, light: Array, question: Question) ->
     return np.stack([*under_load, *light[:, rows], first], axis=1)
 
 
-def _prices(space: Space, short: Short, question: Question) -> Array:
-    """The pessimistic end of the score at each of `SHARES` `(row, share)`; beyond the budget dearer than any within."""
+def _prices(space: Space, short: Short, question: Question) -> tuple[Array, float]:
+    """The pessimistic end of the score at each of `SHARES` `(row, share)`, and the price from which on it is beyond the
+    budget."""
     worst = np.quantile(scores(short.found, short.look), question.confidence, axis=1)
     rows = np.repeat(np.arange(worst.size), SHARES.size)
     share = np.minimum(np.tile(SHARES, worst.size), _granted(short, question)[rows])
     found = _at(space, short.found.pick(rows), share, question)
     prices = worst[rows] * found.score / short.found.score[rows]
-    return np.asarray(np.where(within(found, _free(question)), prices, OVER_BUDGET * prices).reshape(worst.size, -1))
+    dear = 2 * float(np.max(prices))
+    return (prices + np.where(within(found, _free(question)), 0.0, dear)).reshape(worst.size, -1), dear
 
 
 def _free(question: Question) -> Question:
