@@ -46,7 +46,7 @@ OWN = ("Assumption of Silicast", "Fitted by Silicast", "Silicast fit", "spread o
 
 
 #: what no device or package of this generation comes near, a thousand times the largest of the catalog: a slip of units
-MOST = {"FLOP/s": 1e20, "B/s": 1e17, "B": 1e15, "W": 1e6, "Hz": 1e13, "mm2": 1e6, "s": 1e3}
+MOST = {"FLOP/s": 1e20, "B/s": 1e17, "B": 1e15, "W": 1e6, "Hz": 1e13, "mm2": 1e6}
 
 
 class Source(Frozen):

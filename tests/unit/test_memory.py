@@ -12,7 +12,7 @@ from silicast.dtypes import BYTES
 from silicast.errors import DoesNotFitError
 from silicast.memory import GIB
 from silicast.planning.choose import require_fit
-from silicast.planning.space import layouts
+from silicast.planning.space import holding
 from silicast.scenario import Layout, Precision, Speculation, Workload
 from tests.unit.pools import CHIPS, EXACT, HYBRID, LLAMA, MODELS, QWEN, R1, pool, space
 
@@ -192,7 +192,7 @@ def test_what_is_said_to_fit_fits() -> None:
     found = api.fit(R1, "h100-sxm", workload, devices=enough)
     assert found.devices == enough
     assert found.memory["max_requests"] >= 16
-    tried = layouts(machine, 64)
+    tried = holding(machine, 64)
     held = machine.most_sequences(tried, workload) * np.asarray(tried.attention_dp)
     assert np.max(held[np.asarray(tried.devices) < enough]) < 16
     assert np.max(held[np.asarray(tried.devices) == enough]) >= 16
