@@ -56,7 +56,7 @@ tpot = 50
 percentile = 95
 """
 
-SHORT = """
+LOAD = """
 requests = 100
 [traffic]
 arrivals = { kind = "poisson", rate = 12.0 }
@@ -64,25 +64,18 @@ input_tokens = 1000
 output_tokens = 200
 [deployment]
 model = "Qwen/Qwen3-32B"
-pools = [{ chip = "h200-sxm" }]
 """
-
-
-KEPT = """
-requests = 100
-[traffic]
-arrivals = { kind = "poisson", rate = 12.0 }
-input_tokens = 1000
-output_tokens = 200
-[deployment]
-model = "Qwen/Qwen3-32B"
-queue = { per_replica = 8, full = "hold" }
+SHORT = LOAD + 'pools = [{ chip = "h200-sxm" }]\n'
+KEPT = (
+    LOAD
+    + """queue = { per_replica = 8, full = "hold" }
 [[deployment.pools]]
 chip = "h200-sxm"
 replicas = 2
 failures = { mtbf = "12 h", mttr = "5 min", planned = [[1, "10 min", "30 s"]], retries = 1 }
 autoscale = { max = 4, kv_share = 0.7, startup = "2 min" }
 """
+)
 
 
 @pytest.fixture

@@ -117,10 +117,10 @@ def closed_loop(step: StepSeconds, workload: Workload, sequences: Size, how: Dis
     decode, prefill, chunks = loads(workload, sequences, how.chunk_tokens, draft.tokens)
     steps = np.maximum((workload.output_tokens - 1) / draft.yield_per_step, LEAST_STEPS)
     # prompts arrive where others complete: in decode steps, or in every pass of an engine that mixes them in
-    cycle = steps if how.stalls else how.stages * (steps + chunks)
+    openings = steps if how.stalls else how.stages * (steps + chunks)
     full = _side_by_side(prefill, sequences, how)
-    prompts = _sharing(workload, sequences * chunks / cycle, full)
-    shared, met, others = _interleaved(prefill, prompts, sequences, chunks, cycle, how)
+    prompts = _sharing(workload, sequences * chunks / openings, full)
+    shared, met, others = _interleaved(prefill, prompts, sequences, chunks, openings, how)
     t_d, t_p = step(decode), step(shared)
     trail = trailing(t_d)
     c = _bunching(workload, sequences * how.ranks, steps, chunks * others, how.stalls)
@@ -174,23 +174,24 @@ def _sharing(workload: Workload, arriving: Size, full: Array) -> Array:
 
 
 def _interleaved(
-    prefill: Load, prompts: Array, sequences: Size, chunks: Size, cycle: Size, how: Discipline
+    prefill: Load, prompts: Array, sequences: Size, chunks: Size, openings: Size, how: Discipline
 ) -> tuple[Load, Size, Size]:
     """(the prefill load as the experts see it, prefill steps that one decode step meets, other groups of prompts).
 
     `prompts` (q) of a rank share a pass. The pass of a request is also one for those of other ranks that come in the
-    same, of the r - 1 others the share a = min(B n / (q cycle), 1): so o = B / q - (1 + (r - 1) a) / r groups remain.
+    same, of the r - 1 others the share a = min(B n / (q openings), 1): so o = B / q - (1 + (r - 1) a) / r remain.
     Of all passes in a cycle, its own n and those met, a rank fills B n / q: the share that the experts see.
+    `openings` are the decode steps (prefill first) or passes (chunked) of a cycle, in which others may prefill.
     Ranks in lock-step wait for the one with most tokens: as often as one of the others prefills too, that is a full
     chunk, where a rank alone has the mean one.
     """
     ranks, sequences = np.asarray(how.ranks), np.asarray(sequences, dtype=float)
-    coming = np.minimum(sequences * chunks / (prompts * cycle), 1)
+    coming = np.minimum(sequences * chunks / (prompts * openings), 1)
     others = np.maximum(sequences / prompts - (1 + (ranks - 1) * coming) / ranks, 0)
-    rest = np.maximum(cycle - 1, LEAST_STEPS)
+    rest = np.maximum(openings - 1, LEAST_STEPS)
     per_step = others * chunks / rest
-    met = (rest * (1 - (1 - np.minimum(per_step, 1)) ** ranks) + np.maximum(others * chunks - rest, 0)) / cycle
-    share = np.clip(sequences * chunks / prompts / (chunks + met * cycle), 1 / ranks, 1)
+    met = (rest * (1 - (1 - np.minimum(per_step, 1)) ** ranks) + np.maximum(others * chunks - rest, 0)) / openings
+    share = np.clip(sequences * chunks / prompts / (chunks + met * openings), 1 / ranks, 1)
     mean, longest = prefill.prefill_tokens, np.minimum(prefill.prefill_tokens * chunks, how.chunk_tokens)
     fellow = (share * ranks - 1) / np.maximum(ranks - 1, 1)
     full = mean + (longest - mean) * (1 - (1 - fellow) ** (ranks - 1))
