@@ -205,7 +205,8 @@ def mutated_configs(draw: st.DrawFn) -> dict[str, Any]:
             if isinstance(node, dict) and draw(st.booleans()):
                 del node[last]
             else:
-                node[last] = draw(st.sampled_from(ODD_VALUES))
+                # a copy: a later step may put a value into one that is shared, even into itself, which no JSON holds
+                node[last] = copy.deepcopy(draw(st.sampled_from(ODD_VALUES)))
         except (KeyError, IndexError, TypeError):
             continue
     return values
